@@ -1,0 +1,88 @@
+//! Definitions from Secrets Manager.
+
+use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretValueEntry};
+use secrecy::SecretString;
+
+use super::store_error;
+use crate::ports::{SecretStore, StoreError};
+use crate::report::{ErrorCode, SourceError};
+use crate::source::Secret;
+use crate::text;
+
+/// The most that one call returns.
+const SECRETS_PER_CALL: i32 = 20;
+
+/// The secrets under a prefix.
+#[derive(Debug)]
+pub struct SecretsManager {
+    client: Client,
+    prefix: String,
+}
+
+impl SecretsManager {
+    pub(super) fn new(shared: &SdkConfig, prefix: String) -> Self {
+        Self { client: Client::new(shared), prefix }
+    }
+
+    /// The name without the prefix; `None` if it has another one. The service's filter is looser than it sounds:
+    /// it ignores case.
+    fn short_name<'a>(&self, name: &'a str) -> Option<&'a str> {
+        name.strip_prefix(&self.prefix).filter(|name| !name.is_empty())
+    }
+
+    fn secret(&self, entry: SecretValueEntry) -> Option<Secret> {
+        let name = self.short_name(entry.name()?)?.to_owned();
+        let content = entry.secret_string.map(SecretString::from).ok_or_else(|| {
+            SourceError::new(ErrorCode::DefinitionInvalid, "the secret is binary; a definition is JSON text")
+        });
+        Some(Secret { name, content })
+    }
+}
+
+impl SecretStore for SecretsManager {
+    async fn read_all(&self) -> Result<Vec<Secret>, StoreError> {
+        let filter = Filter::builder().key(FilterNameStringType::Name).values(&self.prefix).build();
+        let mut pages =
+            self.client.batch_get_secret_value().filters(filter).max_results(SECRETS_PER_CALL).into_paginator().send();
+        let mut secrets = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| store_error("Secrets Manager BatchGetSecretValue", &error))?;
+            for error in page.errors.unwrap_or_default() {
+                let id = error.secret_id.unwrap_or_default();
+                let Some(name) = self.short_name(name_of(&id)) else { continue };
+                let words = format!(
+                    "Secrets Manager would not hand out the secret: {}: {}",
+                    error.error_code.unwrap_or_default(),
+                    error.message.unwrap_or_default()
+                );
+                let error = SourceError::new(ErrorCode::SecretUnreadable, text::printable(&words, 400));
+                secrets.push(Secret { name: name.to_owned(), content: Err(error) });
+            }
+            let values = page.secret_values.unwrap_or_default();
+            secrets.extend(values.into_iter().filter_map(|entry| self.secret(entry)));
+        }
+        Ok(secrets)
+    }
+}
+
+/// The name in a secret's id: an ARN ends in the name and six random characters behind a hyphen.
+fn name_of(id: &str) -> &str {
+    match id.split_once(":secret:") {
+        Some((_, name)) => name.rsplit_once('-').map_or(name, |(name, _random)| name),
+        None => id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_of;
+
+    #[test]
+    fn an_arn_and_a_name_lead_to_the_same_name() {
+        let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:token-harvester/acme-crm-AbC123";
+        assert_eq!(name_of(arn), "token-harvester/acme-crm");
+        assert_eq!(name_of("token-harvester/acme-crm"), "token-harvester/acme-crm");
+    }
+}

@@ -1,0 +1,155 @@
+//! The Lambda function: wires the harvester to the world and runs it for every event.
+
+use std::process::ExitCode;
+
+use chrono::DateTime;
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde_json::Value;
+use tracing::{error, warn};
+
+use token_harvester::aws::{Clients, S3TokenStore, SecretsManager, SnsPublisher};
+use token_harvester::config::{self, Config};
+use token_harvester::event::Event;
+use token_harvester::harvest::{HarvestError, Harvester, Settings};
+use token_harvester::http::HttpAuthorizationServer;
+use token_harvester::ports::{Clock as _, Ports, World};
+use token_harvester::report::Report;
+use token_harvester::system::{SystemClock, SystemRandom};
+use token_harvester::telemetry;
+use token_harvester::tls::ExtraRoots;
+
+/// The ports as they are in production.
+struct Lambda;
+
+impl Ports for Lambda {
+    type Clock = SystemClock;
+    type Random = SystemRandom;
+    type Secrets = SecretsManager;
+    type Server = HttpAuthorizationServer;
+    type Tokens = S3TokenStore;
+    type Publisher = SnsPublisher;
+}
+
+fn main() -> ExitCode {
+    let log = telemetry::subscriber(config::log_level(environment), std::io::stdout);
+    if tracing::subscriber::set_global_default(log).is_err() {
+        return ExitCode::FAILURE;
+    }
+    telemetry::log_panics();
+    if environment("AWS_LAMBDA_RUNTIME_API").is_none() {
+        error!(
+            "AWS_LAMBDA_RUNTIME_API is not set: this program runs in AWS Lambda; for a run here, `make invoke-local`"
+        );
+        return ExitCode::FAILURE;
+    }
+    // One thread: a harvest waits far more than it computes, and the smallest Lambda has a fraction of a core.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(error.message = %error, "the asynchronous runtime could not be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(run())
+}
+
+async fn run() -> ExitCode {
+    let harvester = match start().await {
+        Ok(harvester) => harvester,
+        Err(diagnostic) => {
+            error!(error.r#type = diagnostic.error_type, error.message = diagnostic.error_message, "start-up failed");
+            report_start_up_error(&diagnostic).await;
+            return ExitCode::FAILURE;
+        }
+    };
+    let handler = service_fn(|event: LambdaEvent<Value>| handle(&harvester, event));
+    match lambda_runtime::run(handler).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(error.message = %error, "the Lambda runtime ended");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start() -> Result<Harvester<Lambda>, Diagnostic> {
+    let invalid = |message: String| diagnostic("Runtime.ConfigInvalid", message);
+    let config = Config::read(environment).map_err(|error| invalid(error.to_string()))?;
+    let extra_roots = ExtraRoots::read(config.runtime.ssl_cert_file.as_deref()).map_err(invalid)?;
+    let clients = Clients::new(&config, &extra_roots).await.map_err(invalid)?;
+    let server = HttpAuthorizationServer::new(extra_roots).map_err(|error| invalid(error.to_string()))?;
+
+    let settings = Settings {
+        environment: config.environment,
+        token_bucket: config.token_bucket,
+        secret_prefix: config.secret_prefix,
+        schedule_interval: config.schedule_interval,
+        max_concurrency: config.max_concurrency,
+    };
+    let world = World {
+        clock: SystemClock,
+        random: SystemRandom,
+        secrets: clients.secrets,
+        server,
+        tokens: clients.tokens,
+        publisher: clients.publisher,
+    };
+    Ok(Harvester::new(settings, world))
+}
+
+async fn handle(harvester: &Harvester<Lambda>, event: LambdaEvent<Value>) -> Result<Report, Diagnostic> {
+    let LambdaEvent { payload, context } = event;
+    let event = Event::parse(&payload).map_err(|error| diagnostic("Harvest.EventInvalid", error.to_string()))?;
+    let deadline = i64::try_from(context.deadline).ok().and_then(DateTime::from_timestamp_millis);
+    let deadline = deadline.unwrap_or(DateTime::UNIX_EPOCH);
+    let result = harvester.harvest(&event, &context.request_id, deadline).await;
+    match &result {
+        Ok(report) => write_metrics(report),
+        Err(HarvestError::MessagesUnpublished { report, .. }) => write_metrics(report),
+        Err(HarvestError::DefinitionsUnreadable(_)) => {}
+    }
+    result.map_err(|error| {
+        let error_type = match error {
+            HarvestError::DefinitionsUnreadable(_) => "Harvest.DefinitionsUnreadable",
+            HarvestError::MessagesUnpublished { .. } => "Harvest.MessagesUnpublished",
+        };
+        diagnostic(error_type, error.to_string())
+    })
+}
+
+fn write_metrics(report: &Report) {
+    if let Err(message) = telemetry::write_metrics(report, SystemClock.now(), &mut std::io::stdout()) {
+        warn!(error.message = message, "no metrics for this run");
+    }
+}
+
+/// `error_type` is stable: alarms and people match on it. Recommended form: `category.reason`.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-initerror>
+fn diagnostic(error_type: &str, error_message: String) -> Diagnostic {
+    Diagnostic { error_type: error_type.to_owned(), error_message }
+}
+
+/// Tells Lambda why the function can't start, so that whoever invokes it reads the reason.
+async fn report_start_up_error(diagnostic: &Diagnostic) {
+    let request = serde_json::to_vec(diagnostic).map_err(Into::into).and_then(|body| {
+        lambda_runtime_api_client::build_request()
+            .method("POST")
+            .uri("/2018-06-01/runtime/init/error")
+            .header("lambda-runtime-function-error-type", &diagnostic.error_type)
+            .body(body.into())
+            .map_err(lambda_runtime_api_client::BoxError::from)
+    });
+    let sent = match request {
+        Ok(request) => lambda_runtime_api_client::PooledClient::builder().build().call(request).await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = sent {
+        error!(error.message = %error, "the start-up error could not be reported");
+    }
+}
+
+/// The one place where the environment is read.
+#[expect(clippy::disallowed_methods, reason = "this is what `Config` is given")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

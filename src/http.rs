@@ -1,0 +1,155 @@
+//! Authorization servers over `reqwest`.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
+use secrecy::ExposeSecret as _;
+use url::Url;
+
+use crate::oauth::{Answer, Body, LARGEST_ANSWER_BYTES, Rejection, Request};
+use crate::ports::AuthorizationServer;
+use crate::provider::RequestMethod;
+use crate::report::{ErrorCode, SourceError};
+use crate::source::Tls;
+use crate::text;
+use crate::tls::{self, ExtraRoots};
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long an idle connection is kept: for the other sources of a run, not for the next run, by which time the
+/// server has closed it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// HTTP clients: one for everybody, and one for each source that trusts or presents certificates of its own.
+#[derive(Debug)]
+pub struct HttpAuthorizationServer {
+    extra_roots: ExtraRoots,
+    usual: Client,
+    special: RefCell<HashMap<String, Client>>,
+}
+
+impl HttpAuthorizationServer {
+    /// Sets up the usual client.
+    pub fn new(extra_roots: ExtraRoots) -> Result<Self, SourceError> {
+        let usual = client(&extra_roots, &Tls::default())?;
+        Ok(Self { extra_roots, usual, special: RefCell::default() })
+    }
+
+    fn client(&self, tls: &Tls) -> Result<Client, SourceError> {
+        if tls.is_default() {
+            return Ok(self.usual.clone());
+        }
+        let key = identity(tls);
+        if let Some(client) = self.special.borrow().get(&key) {
+            return Ok(client.clone());
+        }
+        let client = client(&self.extra_roots, tls)?;
+        self.special.borrow_mut().insert(key, client.clone());
+        Ok(client)
+    }
+}
+
+impl AuthorizationServer for HttpAuthorizationServer {
+    async fn send(&self, request: &Request, tls: &Tls, timeout: Duration) -> Result<Answer, Rejection> {
+        let client = self.client(tls).map_err(Rejection::terminal)?;
+        let mut builder = match request.method {
+            RequestMethod::Get => client.get(request.url.clone()),
+            RequestMethod::Post => client.post(request.url.clone()),
+        }
+        .timeout(timeout);
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value.expose_secret());
+        }
+        if let Some(body) = &request.body {
+            builder = builder.body(body.expose_secret().to_owned());
+        }
+        let response = builder.send().await.map_err(|error| unanswered(&error))?;
+        read(response).await
+    }
+}
+
+/// A client that follows no redirect, asks no proxy, and keeps nothing but connections.
+fn client(extra_roots: &ExtraRoots, tls: &Tls) -> Result<Client, SourceError> {
+    Client::builder()
+        .tls_backend_preconfigured(tls::client_config(extra_roots, tls)?)
+        .redirect(Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|_| SourceError::new(ErrorCode::Internal, "the HTTP client can't be set up"))
+}
+
+/// A name for the certificates of a source, without them.
+fn identity(tls: &Tls) -> String {
+    let (certificate, key) = match &tls.identity {
+        Some((certificate, key)) => (certificate.as_str(), key.expose_secret()),
+        None => ("", ""),
+    };
+    let parts = [tls.ca_certificate.as_deref().unwrap_or_default(), certificate, key];
+    text::sha256_hex(parts.join("\0").as_bytes())
+}
+
+/// Reads the answer up to its cap.
+async fn read(mut response: Response) -> Result<Answer, Rejection> {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let content_type = header(CONTENT_TYPE);
+    let retry_after = header(RETRY_AFTER);
+    let redirects_to = header(LOCATION)
+        .and_then(|location| response.url().join(&location).ok())
+        .map(|url: Url| url.origin().ascii_serialization());
+
+    let mut bytes = Vec::new();
+    let body = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if bytes.len() + chunk.len() > LARGEST_ANSWER_BYTES => break Body::TooLarge,
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => break Body::Whole(bytes),
+            Err(error) if error.is_timeout() => return Err(unanswered(&error)),
+            Err(_) => break Body::CutShort,
+        }
+    };
+    Ok(Answer { status: response.status().as_u16(), content_type, retry_after, redirects_to, body })
+}
+
+/// Why there was no answer. `reqwest`'s own words name the URL, whose query may hold a secret, so they are not used.
+fn unanswered(error: &reqwest::Error) -> Rejection {
+    let causes: Vec<&(dyn std::error::Error + 'static)> =
+        std::iter::successors(error.source(), |cause| (*cause).source()).collect();
+    let detail = causes.last().map(|cause| text::printable(&cause.to_string(), 200)).unwrap_or_default();
+    let tls = causes.iter().any(|cause| is_tls(*cause));
+
+    let (code, message) = if error.is_connect() && error.is_timeout() {
+        (ErrorCode::EndpointUnreachable, "no connection to the endpoint in time".to_owned())
+    } else if error.is_timeout() {
+        (ErrorCode::EndpointTimeout, "the endpoint did not answer in time".to_owned())
+    } else if tls {
+        (ErrorCode::EndpointUnreachable, format!("no secure connection to the endpoint: {detail}"))
+    } else if error.is_connect() {
+        (ErrorCode::EndpointUnreachable, format!("no connection to the endpoint: {detail}"))
+    } else if error.is_builder() {
+        (ErrorCode::DefinitionInvalid, "the request can't be built from the definition".to_owned())
+    } else {
+        (ErrorCode::EndpointUnreachable, format!("the connection broke before an answer came: {detail}"))
+    };
+    let error = SourceError::new(code, message);
+    // A certificate does not become valid within seconds.
+    if tls || code == ErrorCode::DefinitionInvalid {
+        Rejection::terminal(error)
+    } else {
+        Rejection::transient(error, None)
+    }
+}
+
+/// Whether this is rustls's error. I/O errors wrap it, and hide it from `source()`.
+fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    cause.is::<rustls::Error>() || wrapped.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
+}

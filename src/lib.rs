@@ -1,0 +1,43 @@
+//! Keeps the OAuth tokens of a company's data jobs fresh in encrypted S3, and says when it can't.
+//!
+//! # Layout
+//!
+//! A reader meets the use case first: [`harvest`] reads top to bottom. It knows the world only through [`ports`].
+//!
+//! Pure, without clock, randomness, environment or any type of AWS:
+//! - [`source`]: what the secrets define, parsed and validated; [`provider`]: the defaults of known providers
+//! - [`event`]: what a harvest is asked to do
+//! - [`oauth`]: token requests, answers and errors; [`assertion`]: signed client authentication
+//! - [`token`]: the token document, its expiry, and whether it is due
+//! - [`retry`]: waits, `Retry-After`, deadlines
+//! - [`report`]: outcomes and error codes; [`message`]: what subscribers are told
+//! - [`duration`] and [`text`]: small words of the trade
+//!
+//! The world:
+//! - [`config`]: the environment
+//! - [`http`]: authorization servers; [`tls`]: whom to trust
+//! - [`aws`]: Secrets Manager, S3, SNS
+//! - [`system`]: clock and randomness
+//! - [`telemetry`]: logs and metrics
+//!
+//! `src/bin/bootstrap.rs` wires it all into a Lambda function.
+
+pub mod assertion;
+pub mod aws;
+pub mod config;
+pub mod duration;
+pub mod event;
+pub mod harvest;
+pub mod http;
+pub mod message;
+pub mod oauth;
+pub mod ports;
+pub mod provider;
+pub mod report;
+pub mod retry;
+pub mod source;
+pub mod system;
+pub mod telemetry;
+pub mod text;
+pub mod tls;
+pub mod token;

@@ -1,0 +1,178 @@
+//! Messages of `kind=token`: one for each source whose token changed, or failed to.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::duration;
+use crate::report::{Outcome, SourceError, SourceReport, rfc3339, rfc3339_seconds_option};
+
+/// Version of the messages' layout.
+const SCHEMA_VERSION: u32 = 1;
+
+/// SNS refuses longer subjects.
+const LONGEST_SUBJECT: usize = 100;
+
+/// A message as a publisher sends it. It never holds a secret or a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// One line of ASCII, at most 100 characters.
+    pub subject: String,
+    /// Message attributes, for subscription filters.
+    pub attributes: Vec<(&'static str, String)>,
+    /// JSON for machines.
+    pub default: String,
+    /// Plain text for people.
+    pub email: String,
+}
+
+/// What a token message tells besides the report's line.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenEvent<'a> {
+    /// The deployment.
+    pub environment: &'a str,
+    /// The harvest.
+    pub run_id: &'a str,
+    /// The token bucket.
+    pub bucket: &'a str,
+    /// Key of the token document; `None` where the name is no source's.
+    pub key: Option<&'a str>,
+    /// The report's line.
+    pub report: &'a SourceReport,
+    /// When the request for the stored token was sent.
+    pub issued_at: Option<DateTime<Utc>>,
+    /// Who is asked when this source fails.
+    pub owner: Option<&'a str>,
+    /// What to do then.
+    pub runbook_url: Option<&'a str>,
+}
+
+impl TokenEvent<'_> {
+    /// The message; `None` for an outcome that changes nothing for readers of the token.
+    pub fn message(&self, now: DateTime<Utc>) -> Option<Message> {
+        let (event, subject, email) = match (self.report.outcome, &self.report.error) {
+            (Outcome::Refreshed, _) => ("token.refreshed", self.refreshed_subject(), self.refreshed_text(now)),
+            (Outcome::Failed, Some(error)) => {
+                ("token.failed", self.failed_subject(error), self.failed_text(error, now))
+            }
+            _ => return None,
+        };
+        Some(Message {
+            subject: ascii_line(&subject),
+            attributes: vec![
+                ("kind", "token".to_owned()),
+                ("environment", self.environment.to_owned()),
+                ("event", event.to_owned()),
+                ("source", self.report.source.clone()),
+            ],
+            default: self.json(event),
+            email,
+        })
+    }
+
+    fn json(&self, event: &str) -> String {
+        #[derive(Serialize)]
+        struct Json<'a> {
+            schema_version: u32,
+            event: &'a str,
+            environment: &'a str,
+            source: &'a str,
+            run_id: &'a str,
+            generation: Option<u64>,
+            #[serde(serialize_with = "rfc3339_seconds_option")]
+            issued_at: Option<DateTime<Utc>>,
+            #[serde(serialize_with = "rfc3339_seconds_option")]
+            expires_at: Option<DateTime<Utc>>,
+            bucket: &'a str,
+            key: Option<&'a str>,
+            version_id: Option<&'a str>,
+            #[serde(flatten)]
+            failure: Option<Failure<'a>>,
+        }
+
+        #[derive(Serialize)]
+        struct Failure<'a> {
+            error: &'a SourceError,
+            #[serde(serialize_with = "rfc3339_seconds_option")]
+            token_expires_at: Option<DateTime<Utc>>,
+        }
+
+        let json = serde_json::to_string(&Json {
+            schema_version: SCHEMA_VERSION,
+            event,
+            environment: self.environment,
+            source: &self.report.source,
+            run_id: self.run_id,
+            generation: self.report.generation,
+            issued_at: self.issued_at,
+            expires_at: self.report.expires_at,
+            bucket: self.bucket,
+            key: self.key,
+            version_id: self.report.version_id.as_deref(),
+            failure: self
+                .report
+                .error
+                .as_ref()
+                .map(|error| Failure { error, token_expires_at: self.report.expires_at }),
+        });
+        #[expect(clippy::expect_used, reason = "a struct of strings and numbers always serializes")]
+        json.expect("a serializable message")
+    }
+
+    fn refreshed_subject(&self) -> String {
+        format!("[{}] {}: token refreshed", self.environment, self.report.source)
+    }
+
+    fn failed_subject(&self, error: &SourceError) -> String {
+        format!("[{}] {}: token not refreshed, {}", self.environment, self.report.source, error.code.as_str())
+    }
+
+    fn refreshed_text(&self, now: DateTime<Utc>) -> String {
+        let expiry = match self.report.expires_at {
+            Some(time) => format!("It expires at {}.", moment(time, now)),
+            None => "The server states no expiry.".to_owned(),
+        };
+        format!(
+            "{} has a new token in s3://{}/{}{}.\n{expiry}\n",
+            self.report.source,
+            self.bucket,
+            self.key.unwrap_or_default(),
+            self.report.generation.map(|generation| format!(" (generation {generation})")).unwrap_or_default(),
+        )
+    }
+
+    fn failed_text(&self, error: &SourceError, now: DateTime<Utc>) -> String {
+        let what =
+            format!("{} could not be refreshed: {} ({}).", self.report.source, error.message, error.code.as_str());
+        let words = error.provider_error.as_ref().map(|words| format!("The server said: {words}"));
+        let token = match (self.report.generation, self.report.expires_at) {
+            (None, _) => "There is no usable token.".to_owned(),
+            (Some(_), None) => "The last good token stays in place; its expiry is not stated.".to_owned(),
+            (Some(_), Some(end)) if end <= now => format!("The last good token expired at {}.", rfc3339(end)),
+            (Some(_), Some(end)) => {
+                format!("The last good token stays in place and works until {}.", moment(end, now))
+            }
+        };
+        let next = if error.retryable {
+            "The next harvest tries again."
+        } else {
+            "Trying again will not help: someone has to change the source's definition, or its client at the provider."
+        };
+        let owner = self.owner.map(|owner| format!("Owner: {owner}"));
+        let runbook = self.runbook_url.map(|url| format!("Runbook: {url}"));
+        let lines = [Some(what), words, Some(token), Some(next.to_owned()), owner, runbook];
+        lines.into_iter().flatten().map(|line| line + "\n").collect()
+    }
+}
+
+/// A time to come, for people: `2026-11-20T23:00:00Z (in 42 min)`.
+fn moment(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    format!("{} (in {})", rfc3339(time), duration::for_people(time - now))
+}
+
+/// SNS subjects are printable ASCII and short.
+fn ascii_line(text: &str) -> String {
+    text.chars()
+        .map(|character| if matches!(character, ' '..='~') { character } else { '?' })
+        .take(LONGEST_SUBJECT)
+        .collect()
+}

@@ -1,0 +1,104 @@
+//! What a harvest needs from the world, in its own words. [`crate::http`] and [`crate::aws`] provide it.
+
+#![expect(async_fn_in_trait, reason = "a harvest runs on one thread, so no future has to be Send")]
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::message::Message;
+use crate::oauth::{Answer, Rejection, Request};
+use crate::source::{Secret, SourceName, Tls};
+use crate::token::{StoredToken, TokenDocument};
+
+/// All ports together, so that a harvest has one type parameter.
+pub trait Ports {
+    /// See [`Clock`].
+    type Clock: Clock;
+    /// See [`Random`].
+    type Random: Random;
+    /// See [`SecretStore`].
+    type Secrets: SecretStore;
+    /// See [`AuthorizationServer`].
+    type Server: AuthorizationServer;
+    /// See [`TokenStore`].
+    type Tokens: TokenStore;
+    /// See [`Publisher`].
+    type Publisher: Publisher;
+}
+
+/// One of each port.
+pub struct World<P: Ports> {
+    /// Wall clock.
+    pub clock: P::Clock,
+    /// Randomness.
+    pub random: P::Random,
+    /// Definitions.
+    pub secrets: P::Secrets,
+    /// Token endpoints.
+    pub server: P::Server,
+    /// Token documents.
+    pub tokens: P::Tokens,
+    /// Messages.
+    pub publisher: P::Publisher,
+}
+
+/// The wall clock. Waiting is tokio's, whose time tests can pause.
+pub trait Clock {
+    /// The time now.
+    fn now(&self) -> DateTime<Utc>;
+}
+
+/// Randomness.
+pub trait Random {
+    /// Uniform in `0.0..1.0`.
+    fn unit(&self) -> f64;
+    /// A name that was never used before, 128 random bits.
+    fn unique(&self) -> String;
+}
+
+/// Where definitions are kept.
+pub trait SecretStore {
+    /// Every secret under the prefix. A secret that can't be had is an entry with its error.
+    async fn read_all(&self) -> Result<Vec<Secret>, StoreError>;
+}
+
+/// An authorization server's HTTP endpoints.
+pub trait AuthorizationServer {
+    /// Sends one request, whatever comes of it within `timeout`. Never follows a redirect.
+    async fn send(&self, request: &Request, tls: &Tls, timeout: Duration) -> Result<Answer, Rejection>;
+}
+
+/// The token bucket.
+pub trait TokenStore {
+    /// What is stored for a source, without its token; `None` if nothing is.
+    async fn head(&self, source: &SourceName) -> Result<Option<StoredToken>, StoreError>;
+
+    /// Writes the document if what is stored is still `expected`.
+    async fn put(&self, document: &TokenDocument, expected: Option<&StoredToken>) -> Result<Put, StoreError>;
+}
+
+/// How a conditional write ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Put {
+    /// Written.
+    Written {
+        /// Entity tag, for the next conditional write.
+        etag: String,
+        /// S3 version.
+        version_id: Option<String>,
+    },
+    /// Something else was written in between.
+    LostRace,
+}
+
+/// The topic.
+pub trait Publisher {
+    /// Publishes all messages, or says how many could not be.
+    async fn publish(&self, messages: &[Message]) -> Result<(), StoreError>;
+}
+
+/// A service of AWS that refused or could not be reached: one sentence, without a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(pub String);

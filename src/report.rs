@@ -1,0 +1,262 @@
+//! What a harvest reports: outcomes, stable error codes, and warnings.
+
+use chrono::{DateTime, Utc};
+use serde::{Serialize, Serializer};
+
+/// Stable codes of everything that can go wrong with one source.
+///
+/// The first six are the authorization server's own (RFC 6749 section 5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// The request lacks a parameter or is otherwise malformed.
+    InvalidRequest,
+    /// Client authentication failed.
+    InvalidClient,
+    /// The grant (a refresh token, say) is invalid, expired or revoked.
+    InvalidGrant,
+    /// The client may not use this grant type.
+    UnauthorizedClient,
+    /// The server does not support the grant type.
+    UnsupportedGrantType,
+    /// The scope is invalid, unknown or exceeds what was granted.
+    InvalidScope,
+    /// No connection: DNS, TCP or TLS failed, or it broke before an answer.
+    EndpointUnreachable,
+    /// No whole answer in time.
+    EndpointTimeout,
+    /// The server failed (5xx, `temporarily_unavailable`).
+    EndpointUnavailable,
+    /// A 4xx without a standard error.
+    EndpointRejected,
+    /// Throttled (429).
+    RateLimited,
+    /// An answer that is no token answer.
+    ResponseInvalid,
+    /// The definition does not parse or contradicts itself.
+    DefinitionInvalid,
+    /// The event names a source that no secret defines.
+    SourceUnknown,
+    /// Secrets Manager would not hand out the secret.
+    SecretUnreadable,
+    /// The token bucket refused a read or a write.
+    TokenStoreFailed,
+    /// The run's time was used up before this source's turn or end.
+    OutOfTime,
+    /// A fault of the harvester itself.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The codes that servers send and this program repeats verbatim (RFC 6749 section 5.2).
+    const RFC6749: [Self; 6] = [
+        Self::InvalidRequest,
+        Self::InvalidClient,
+        Self::InvalidGrant,
+        Self::UnauthorizedClient,
+        Self::UnsupportedGrantType,
+        Self::InvalidScope,
+    ];
+
+    /// The code of a server's `error` member; `None` unless the RFC defines it.
+    pub fn from_rfc6749(error: &str) -> Option<Self> {
+        Self::RFC6749.into_iter().find(|code| code.as_str() == error)
+    }
+
+    /// Whether a later harvest may succeed without anybody's help.
+    ///
+    /// `invalid_grant` is: what looks like a dead grant may be a lost race.
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Self::InvalidGrant
+            | Self::EndpointUnreachable
+            | Self::EndpointTimeout
+            | Self::EndpointUnavailable
+            | Self::RateLimited
+            | Self::ResponseInvalid
+            | Self::SecretUnreadable
+            | Self::TokenStoreFailed
+            | Self::OutOfTime
+            | Self::Internal => true,
+            Self::InvalidRequest
+            | Self::InvalidClient
+            | Self::UnauthorizedClient
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::EndpointRejected
+            | Self::DefinitionInvalid
+            | Self::SourceUnknown => false,
+        }
+    }
+
+    /// The code as it stands in reports, messages and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::EndpointUnreachable => "endpoint_unreachable",
+            Self::EndpointTimeout => "endpoint_timeout",
+            Self::EndpointUnavailable => "endpoint_unavailable",
+            Self::EndpointRejected => "endpoint_rejected",
+            Self::RateLimited => "rate_limited",
+            Self::ResponseInvalid => "response_invalid",
+            Self::DefinitionInvalid => "definition_invalid",
+            Self::SourceUnknown => "source_unknown",
+            Self::SecretUnreadable => "secret_unreadable",
+            Self::TokenStoreFailed => "token_store_failed",
+            Self::OutOfTime => "out_of_time",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Why a source has no new token. Holds no secret; safe to log, store and mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{}: {message}", code.as_str())]
+pub struct SourceError {
+    /// Stable code.
+    pub code: ErrorCode,
+    /// One sentence for people.
+    pub message: String,
+    /// Whether a later harvest may succeed without anybody's help.
+    pub retryable: bool,
+    /// What the authorization server said, printable, at most 500 characters, secrets masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_error: Option<String>,
+}
+
+impl SourceError {
+    /// An error without the server's words.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), retryable: code.is_retryable(), provider_error: None }
+    }
+
+    /// Adds the server's own words.
+    #[must_use]
+    pub fn with_provider_error(mut self, provider_error: Option<String>) -> Self {
+        self.provider_error = provider_error;
+        self
+    }
+}
+
+/// How a harvest ended for one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A new token was stored; in a dry run: would have been asked for.
+    Refreshed,
+    /// The stored token is still good.
+    Fresh,
+    /// Told to wait: throttled, or out of time.
+    Deferred,
+    /// See the error.
+    Failed,
+}
+
+/// One source's line of the report.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceReport {
+    /// Name of the source.
+    pub source: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Generation of the token that is now stored; `None` without one.
+    pub generation: Option<u64>,
+    /// When the token that is now stored expires; `None` if unstated or unknown.
+    #[serde(serialize_with = "rfc3339_seconds_option")]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// S3 version of the token document; `None` without one.
+    pub version_id: Option<String>,
+    /// Token requests sent.
+    pub attempts: u32,
+    /// From the start of work on this source to its end.
+    pub duration_ms: u64,
+    /// Set for `failed` and `deferred`.
+    pub error: Option<SourceError>,
+}
+
+/// Something that a person should change though nothing failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// Stable code.
+    pub code: WarningCode,
+    /// The source that it is about; `None`: the whole run.
+    pub source: Option<String>,
+    /// One sentence with the arithmetic or the next step.
+    pub message: String,
+}
+
+/// Stable codes of warnings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningCode {
+    /// There is nothing to harvest.
+    NoSources,
+    /// A token cannot outlive `min_ttl` plus one interval.
+    ScheduleTooSlow,
+    /// The server replaced the refresh token, and nothing keeps the new one yet.
+    RefreshTokenRotated,
+}
+
+/// What the function returns.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The invocation's request id.
+    pub run_id: String,
+    /// The deployment.
+    pub environment: String,
+    /// Whether the event asked only what would be done.
+    pub dry_run: bool,
+    /// Start of the run.
+    #[serde(serialize_with = "rfc3339_seconds")]
+    pub started_at: DateTime<Utc>,
+    /// End of the work on sources.
+    #[serde(serialize_with = "rfc3339_seconds")]
+    pub finished_at: DateTime<Utc>,
+    /// Sources with that outcome.
+    pub refreshed: usize,
+    /// Sources with that outcome.
+    pub fresh: usize,
+    /// Sources with that outcome.
+    pub deferred: usize,
+    /// Sources with that outcome.
+    pub failed: usize,
+    /// By name.
+    pub sources: Vec<SourceReport>,
+    /// What a person should change.
+    pub warnings: Vec<Warning>,
+}
+
+impl Report {
+    /// Sources with that outcome, counted from their lines.
+    pub fn count(sources: &[SourceReport], outcome: Outcome) -> usize {
+        sources.iter().filter(|source| source.outcome == outcome).count()
+    }
+}
+
+/// A time as every document of this program writes it: RFC 3339, UTC, whole seconds.
+pub fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// For `#[serde(serialize_with)]`.
+pub fn rfc3339_seconds<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*time))
+}
+
+/// For `#[serde(serialize_with)]`.
+pub fn rfc3339_seconds_option<S: Serializer>(time: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => rfc3339_seconds(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,369 @@
+//! Sources and their definitions: what the secrets say, parsed and validated.
+//!
+//! A [`Catalog`] is made of secrets as they were read; one bad definition fails its own source and no other.
+
+mod fields;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use url::{Host, Url};
+
+use self::fields::{Fields, Members, Secrets, not_an_object};
+use crate::assertion::SigningKey;
+use crate::provider::RequestMethod;
+use crate::report::{ErrorCode, SourceError};
+use crate::text;
+
+const DEFAULT_MIN_TTL: TimeDelta = TimeDelta::minutes(10);
+const DEFAULT_EXPIRES_IN: TimeDelta = TimeDelta::hours(1);
+
+/// A source's name: `[a-z0-9][a-z0-9._-]{0,63}`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceName(String);
+
+impl SourceName {
+    /// Checks the form.
+    pub fn parse(name: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let valid = name.len() <= 64
+            && name.bytes().next().is_some_and(allowed)
+            && name.bytes().all(|byte| allowed(byte) || b"._-".contains(&byte));
+        valid.then(|| Self(name.to_owned()))
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One OAuth client at one authorization server.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name.
+    pub name: SourceName,
+    /// How to get its token.
+    pub definition: Definition,
+}
+
+/// Where tokens are requested.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The token endpoint itself.
+    Token(Url),
+    /// The issuer in whose metadata it stands.
+    Issuer {
+        /// As written: it must match to the letter (RFC 8414 section 3.3).
+        identifier: String,
+        /// The same, parsed.
+        url: Url,
+    },
+}
+
+/// What a token is requested with.
+#[derive(Debug, Clone)]
+pub enum Grant {
+    /// RFC 6749 section 4.4.
+    ClientCredentials,
+    /// RFC 6749 section 6.
+    RefreshToken(SecretString),
+}
+
+/// How the client proves who it is at the token endpoint.
+#[derive(Debug, Clone)]
+pub enum ClientAuthentication {
+    /// `client_secret_basic`: each part form-encoded first (RFC 6749 section 2.3.1).
+    Basic(SecretString),
+    /// `client_secret_post`.
+    Post(SecretString),
+    /// `private_key_jwt` (RFC 7523).
+    PrivateKeyJwt(ClientAssertion),
+    /// `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705): the certificate is in [`Tls`].
+    MutualTls,
+    /// `none`: a public client.
+    None,
+}
+
+/// What `private_key_jwt` signs with, and what it states besides the client.
+#[derive(Debug, Clone)]
+pub struct ClientAssertion {
+    /// The key.
+    pub key: SigningKey,
+    /// `kid`.
+    pub key_id: Option<String>,
+    /// `aud`; `None`: the token endpoint as called.
+    pub audience: Option<String>,
+    /// `sub`; `None`: the client.
+    pub subject: Option<String>,
+    /// DER of the leaf certificate, for `x5t#S256`.
+    pub certificate: Option<Vec<u8>>,
+}
+
+/// What is special about this source's TLS connections.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// PEM: trusted besides the usual roots.
+    pub ca_certificate: Option<String>,
+    /// PEM, certificate chain and private key: presented in the handshake.
+    pub identity: Option<(String, SecretString)>,
+}
+
+impl Tls {
+    /// Whether the usual client will do.
+    pub fn is_default(&self) -> bool {
+        self.ca_certificate.is_none() && self.identity.is_none()
+    }
+}
+
+/// How to get a source's token. Every field of the secret is validated here, once.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// How the request is sent.
+    pub method: RequestMethod,
+    /// RFC 6749 section 2.2.
+    pub client_id: String,
+    /// How the client authenticates.
+    pub client_authentication: ClientAuthentication,
+    /// What the token is requested with.
+    pub grant: Grant,
+    /// The first credential of a grant whose access token refreshes itself.
+    pub access_token: Option<SecretString>,
+    /// Space-delimited; `None`: the parameter is not sent.
+    pub scope: Option<String>,
+    /// Further request parameters, in order; a name may repeat (RFC 8707).
+    pub params: Vec<(String, String)>,
+    /// Further request headers; values may be API keys.
+    pub headers: Vec<(String, SecretString)>,
+    /// Connection settings.
+    pub tls: Tls,
+    /// Validity that readers of the token document can always count on.
+    pub min_ttl: TimeDelta,
+    /// Lifetime to assume where the server states none.
+    pub default_expires_in: TimeDelta,
+    /// Where a new token is tried before it is published.
+    pub verify_url: Option<Url>,
+    /// Who is asked when this source fails.
+    pub owner: Option<String>,
+    /// What to do then.
+    pub runbook_url: Option<Url>,
+    /// SHA-256 (hex) over the non-secret fields and the hashes of the first credentials. Published.
+    pub public_sha256: String,
+    /// SHA-256 (hex) over all fields, secrets included: another value means that something was changed.
+    pub full_sha256: String,
+}
+
+impl Definition {
+    /// Reads one definition. `Ok(None)`: it is switched off (`"enabled": false`), whatever else it says.
+    pub fn parse(json: &str) -> Result<Option<Self>, SourceError> {
+        let members: Members<Value> = serde_json::from_str(json).map_err(|error| not_an_object(&error))?;
+        let mut fields = Fields::new(members);
+        if fields.switched_off() {
+            return Ok(None);
+        }
+        fields.check_type("enabled", Value::is_boolean, "must be true or false");
+        let definition = Self::from_fields(&mut fields);
+        let faults = fields.into_faults();
+        match definition {
+            Some(definition) if faults.is_empty() => Ok(Some(definition)),
+            _ => Err(SourceError::new(ErrorCode::DefinitionInvalid, faults.join("; "))),
+        }
+    }
+
+    /// `None` only if a fault was noted.
+    fn from_fields(fields: &mut Fields) -> Option<Self> {
+        let provider = fields.provider();
+        let endpoint = fields.endpoint(provider);
+        let client_id = fields.either("client_id", "api_key");
+        if client_id.is_none() {
+            fields.required("client_id");
+        }
+        let tls = fields.tls(provider);
+        let client_authentication = fields.client_authentication(provider);
+        let grant = fields.grant(provider);
+
+        let definition = Self {
+            endpoint: endpoint?,
+            method: provider.map_or(RequestMethod::Post, |provider| provider.method),
+            client_id: client_id?,
+            client_authentication: client_authentication?,
+            grant: grant?,
+            access_token: fields.secret("access_token"),
+            scope: fields.scope(),
+            params: fields.params(),
+            headers: fields.headers(),
+            tls,
+            min_ttl: fields.duration("min_ttl", TimeDelta::zero()).unwrap_or(DEFAULT_MIN_TTL),
+            default_expires_in: fields
+                .duration("default_expires_in", TimeDelta::seconds(1))
+                .unwrap_or(DEFAULT_EXPIRES_IN),
+            verify_url: fields.endpoint_url("verify_url"),
+            owner: fields.string("owner"),
+            runbook_url: fields.link("runbook_url"),
+            public_sha256: fields.sha256(Secrets::Excluded),
+            full_sha256: fields.sha256(Secrets::Included),
+        };
+        if let ClientAuthentication::Basic(_) = definition.client_authentication
+            && definition.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+        {
+            fields.fault("headers.Authorization", "is set by client_secret_basic");
+        }
+        Some(definition)
+    }
+
+    /// The credentials themselves.
+    pub fn credentials(&self) -> impl Iterator<Item = &str> {
+        let authentication = match &self.client_authentication {
+            ClientAuthentication::Basic(secret) | ClientAuthentication::Post(secret) => Some(secret),
+            _ => None,
+        };
+        let grant = match &self.grant {
+            Grant::RefreshToken(token) => Some(token),
+            Grant::ClientCredentials => None,
+        };
+        authentication.into_iter().chain(grant).chain(&self.access_token).map(SecretString::expose_secret)
+    }
+
+    /// Everything in the definition that must not be shown, for masking what a server echoes: the
+    /// credentials, all headers, and all parameters but the two that are never secret (RFC 8707).
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let headers = self.headers.iter().map(|(_, value)| value.expose_secret());
+        let params = self
+            .params
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "audience" | "resource"))
+            .map(|(_, value)| value.as_str());
+        self.credentials().chain(headers).chain(params)
+    }
+}
+
+/// Checks what is called with a credential: `https`, or `http` on the loopback interface.
+///
+/// A fragment is refused (RFC 6749 section 3.2), and so are a user name and password, which would end in logs.
+pub fn parse_endpoint_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "must be a URL such as https://as.example.com/token")?;
+    let loopback = match url.host() {
+        Some(Host::Domain(domain)) => domain == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
+        return Err("must begin with https:// (http:// is allowed for loopback addresses only)");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain a user name or password");
+    }
+    if url.fragment().is_some() {
+        return Err("must not contain a fragment (#)");
+    }
+    Ok(url)
+}
+
+/// A secret as it was read.
+#[derive(Debug)]
+pub struct Secret {
+    /// Its name without the prefix: the source's, unless the secret packs several.
+    pub name: String,
+    /// Its text, or why it could not be had.
+    pub content: Result<SecretString, SourceError>,
+}
+
+/// All sources by name, each ready or with what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    entries: BTreeMap<String, Result<Arc<Source>, SourceError>>,
+    /// Which secret each name stands in.
+    secret_of: BTreeMap<String, String>,
+    disabled: Vec<String>,
+}
+
+impl Catalog {
+    /// Parses every secret, each either one definition or several packed under `sources`.
+    pub fn new(secrets: Vec<Secret>) -> Self {
+        let mut catalog = Self::default();
+        for Secret { name, content } in secrets {
+            match content {
+                Ok(content) => catalog.add_secret(&name, content.expose_secret()),
+                Err(error) => catalog.add(&name, &name, Err(error)),
+            }
+        }
+        catalog
+    }
+
+    /// The source of that name.
+    pub fn find(&self, name: &str) -> Option<&Result<Arc<Source>, SourceError>> {
+        self.entries.get(name)
+    }
+
+    /// All names with their sources, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Result<Arc<Source>, SourceError>)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// Whether that name is defined but switched off.
+    pub fn is_disabled(&self, name: &str) -> bool {
+        self.disabled.iter().any(|disabled| disabled == name)
+    }
+
+    fn add_secret(&mut self, secret: &str, content: &str) {
+        let members: Members<&RawValue> = match serde_json::from_str(content) {
+            Ok(members) => members,
+            Err(error) => return self.add(secret, secret, Err(not_an_object(&error))),
+        };
+        let Some((_, packed)) = members.0.iter().find(|(name, _)| name == "sources") else {
+            return self.add(secret, secret, Definition::parse(content));
+        };
+        if let Some((other, _)) = members.0.iter().find(|(name, _)| name != "sources") {
+            let fault = format!("`{}` can't stand beside `sources`", text::printable(other, 64));
+            self.add(secret, secret, Err(SourceError::new(ErrorCode::DefinitionInvalid, fault)));
+        }
+        let Ok(definitions) = serde_json::from_str::<Members<&RawValue>>(packed.get()) else {
+            let fault = "`sources` must be an object of names and definitions";
+            return self.add(secret, secret, Err(SourceError::new(ErrorCode::DefinitionInvalid, fault)));
+        };
+        for (name, definition) in definitions.0 {
+            self.add(secret, &name, Definition::parse(definition.get()));
+        }
+    }
+
+    fn add(&mut self, secret: &str, name: &str, parsed: Result<Option<Definition>, SourceError>) {
+        let Some(parsed) = parsed.transpose() else {
+            self.disabled.push(name.to_owned());
+            return;
+        };
+        // The definition's own fault comes first: a secret that packs sources may have any name.
+        let entry = parsed.and_then(|definition| match SourceName::parse(name) {
+            Some(name) => Ok(Arc::new(Source { name, definition })),
+            None => Err(SourceError::new(
+                ErrorCode::DefinitionInvalid,
+                "a source's name must be 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
+            )),
+        });
+        let shown = text::printable(name, 64);
+        let entry = match self.secret_of.insert(shown.clone(), secret.to_owned()) {
+            Some(other) if other == secret => {
+                Err(SourceError::new(ErrorCode::DefinitionInvalid, format!("defined twice in the secret `{secret}`")))
+            }
+            Some(other) => Err(SourceError::new(
+                ErrorCode::DefinitionInvalid,
+                format!("defined twice: in the secrets `{other}` and `{secret}`"),
+            )),
+            None => entry,
+        };
+        self.entries.insert(shown, entry);
+    }
+}

@@ -1,0 +1,70 @@
+//! Text from outside, made safe to show: printable, short, and without secrets.
+
+use std::borrow::Cow;
+
+/// What stands in place of a secret.
+const MASK: &str = "***";
+
+/// The text with control characters as spaces, cut to `longest` characters.
+pub fn printable(text: &str, longest: usize) -> String {
+    text.trim().chars().map(|character| if is_printable(character) { character } else { ' ' }).take(longest).collect()
+}
+
+/// Control characters break logs; the invisible formatting ones can make a mail say what it does not.
+fn is_printable(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The text with every occurrence of every secret masked, in the forms in which servers echo them:
+/// as it is, form-encoded and percent-encoded.
+pub fn masked<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
+    let mut forms: Vec<Cow<'_, str>> = Vec::new();
+    for secret in secrets.filter(|secret| !secret.is_empty()) {
+        let form_encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        if form_encoded != secret {
+            forms.push(Cow::Owned(form_encoded.replace('+', "%20")));
+            forms.push(Cow::Owned(form_encoded));
+        }
+        forms.push(Cow::Borrowed(secret));
+    }
+    // Longest first: a secret that contains another must not leave its rest behind.
+    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    forms.iter().fold(text.to_owned(), |text, form| text.replace(form.as_ref(), MASK))
+}
+
+/// SHA-256, lower-case hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_breaks_lines_or_hides_is_a_space() {
+        assert_eq!(printable(" a\r\nb\u{1b}[31m\u{202e}c ", 50), "a  b [31m c");
+        assert_eq!(printable("äöü", 2), "äö");
+    }
+
+    #[test]
+    fn a_secret_is_masked_in_every_form() {
+        let secrets = ["p@ss word", "p@ss"];
+        assert_eq!(
+            masked("sent p@ss word, p%40ss+word and p%40ss%20word", secrets.into_iter()),
+            "sent ***, *** and ***"
+        );
+    }
+
+    #[test]
+    fn the_hash_is_sha256() {
+        assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

@@ -1,0 +1,290 @@
+//! The token document, its expiry, and whether a token is due to be refreshed.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::duration;
+use crate::oauth::TokenAnswer;
+use crate::report::{rfc3339, rfc3339_seconds, rfc3339_seconds_option};
+use crate::source::{Definition, Source, SourceName};
+use crate::text;
+
+/// Version of the token document's layout.
+const SCHEMA_VERSION: u32 = 1;
+
+/// How much of the token's SHA-256 is published: enough to tell two apart, useless for guessing one.
+const TOKEN_SHA256_DIGITS: usize = 16;
+
+/// Where a source's token document is kept in the token bucket.
+pub fn key(source: &SourceName) -> String {
+    format!("tokens/{source}.json")
+}
+
+/// What decides when a source's token is refreshed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshRule {
+    /// Validity that readers can always count on.
+    pub min_ttl: TimeDelta,
+    /// Lifetime to assume where none is stated.
+    pub default_expires_in: TimeDelta,
+    /// Time between two harvests.
+    pub schedule_interval: TimeDelta,
+}
+
+impl RefreshRule {
+    /// The rule of one definition under one schedule.
+    pub fn new(definition: &Definition, schedule_interval: TimeDelta) -> Self {
+        Self { min_ttl: definition.min_ttl, default_expires_in: definition.default_expires_in, schedule_interval }
+    }
+
+    /// The stated end of a token, or the one to assume.
+    pub fn assumed_expiry(&self, issued_at: DateTime<Utc>, expires_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
+        expires_at.unwrap_or(issued_at + self.default_expires_in)
+    }
+
+    /// From when on a harvest refreshes: a third of the lifetime before the end, or earlier where the next
+    /// harvest would come too late for `min_ttl`.
+    pub fn refresh_after(&self, issued_at: DateTime<Utc>, expires_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
+        let end = self.assumed_expiry(issued_at, expires_at);
+        let margin = ((end - issued_at) / 3).max(self.min_ttl + self.schedule_interval);
+        (end - margin).max(issued_at)
+    }
+
+    /// The arithmetic for a person, where no refresh can come early enough for `min_ttl` to be kept.
+    pub fn too_slow(&self, issued_at: DateTime<Utc>, expires_at: Option<DateTime<Utc>>) -> Option<String> {
+        let lifetime = self.assumed_expiry(issued_at, expires_at) - issued_at;
+        (self.min_ttl + self.schedule_interval > lifetime).then(|| {
+            format!(
+                "tokens live {}, less than `min_ttl` ({}) plus the schedule's interval ({}): harvest at least every {}, \
+                 or lower `min_ttl`",
+                duration::for_people(lifetime),
+                duration::for_people(self.min_ttl),
+                duration::for_people(self.schedule_interval),
+                duration::for_people((lifetime - self.min_ttl).max(TimeDelta::minutes(1))),
+            )
+        })
+    }
+}
+
+/// What is known of a stored token without reading it: the user metadata of its object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredToken {
+    /// Entity tag, for the next conditional write.
+    pub etag: String,
+    /// S3 version.
+    pub version_id: Option<String>,
+    /// The metadata; `None` if the object was not written by this program, or its metadata is damaged.
+    pub metadata: Option<StoredMetadata>,
+}
+
+/// User metadata of a token document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMetadata {
+    /// Counts up by one with each refresh.
+    pub generation: u64,
+    /// When the request for the token was sent.
+    pub issued_at: DateTime<Utc>,
+    /// Stated end; `None` if unstated.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// First digits of the SHA-256 of the token.
+    pub token_sha256: String,
+    /// Hash of the definition that the token was requested with.
+    pub definition_sha256: String,
+}
+
+impl StoredMetadata {
+    /// Reads S3 user metadata, whose names are lower-case.
+    pub fn parse(metadata: &HashMap<String, String>) -> Option<Self> {
+        let time = |name: &str| metadata.get(name)?.parse::<DateTime<Utc>>().ok();
+        Some(Self {
+            generation: metadata.get("generation")?.parse().ok()?,
+            issued_at: time("issued-at")?,
+            expires_at: match metadata.get("expires-at") {
+                Some(text) => Some(text.parse().ok()?),
+                None => None,
+            },
+            token_sha256: metadata.get("token-sha256")?.clone(),
+            definition_sha256: metadata.get("definition-sha256")?.clone(),
+        })
+    }
+}
+
+/// Why a token is refreshed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// There is none, or none that this program wrote.
+    NoToken,
+    /// The event says so.
+    Forced,
+    /// The definition is another than the token was requested with.
+    DefinitionChanged,
+    /// Its end is near.
+    Expiring,
+}
+
+impl Due {
+    /// For the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::Forced => "forced",
+            Self::DefinitionChanged => "definition_changed",
+            Self::Expiring => "expiring",
+        }
+    }
+}
+
+/// Whether, and why, a source's token is to be refreshed now.
+pub fn due(
+    stored: Option<&StoredToken>,
+    definition: &Definition,
+    rule: &RefreshRule,
+    force: bool,
+    now: DateTime<Utc>,
+) -> Option<Due> {
+    let Some(metadata) = stored.and_then(|stored| stored.metadata.as_ref()) else {
+        return Some(Due::NoToken);
+    };
+    let definition_changed = metadata.definition_sha256 != definition.public_sha256;
+    let expiring = now >= rule.refresh_after(metadata.issued_at, metadata.expires_at);
+
+    if force {
+        Some(Due::Forced)
+    } else if definition_changed {
+        Some(Due::DefinitionChanged)
+    } else {
+        expiring.then_some(Due::Expiring)
+    }
+}
+
+/// A token as ETL jobs read it. `Debug` does not show the token.
+#[derive(Debug, Clone)]
+pub struct TokenDocument {
+    /// The source.
+    pub source: SourceName,
+    /// The answer that brought the token.
+    pub answer: TokenAnswer,
+    /// Granted scope, or the requested one if the server did not say (RFC 6749 section 5.1).
+    pub scope: Option<String>,
+    /// When the request was sent.
+    pub issued_at: DateTime<Utc>,
+    /// From when on a harvest refreshes it.
+    pub refresh_after: DateTime<Utc>,
+    /// Counts up by one.
+    pub generation: u64,
+    /// Hash of the definition that it was requested with.
+    pub definition_sha256: String,
+}
+
+impl TokenDocument {
+    /// The document for a new answer, one generation after what is stored.
+    pub fn new(
+        source: &Source,
+        answer: TokenAnswer,
+        rule: &RefreshRule,
+        issued_at: DateTime<Utc>,
+        previous: Option<&StoredToken>,
+    ) -> Self {
+        let mut document = Self {
+            source: source.name.clone(),
+            scope: answer.scope.clone().or_else(|| source.definition.scope.clone()),
+            issued_at,
+            refresh_after: rule.refresh_after(issued_at, answer.expires_at),
+            generation: 0,
+            definition_sha256: source.definition.public_sha256.clone(),
+            answer,
+        };
+        document.follow(previous);
+        document
+    }
+
+    /// Takes the generation after that of `previous`.
+    pub fn follow(&mut self, previous: Option<&StoredToken>) {
+        let generation = previous.and_then(|stored| stored.metadata.as_ref()).map_or(0, |old| old.generation);
+        self.generation = generation + 1;
+    }
+
+    /// What a later harvest will find once this document is written.
+    pub fn stored(&self, etag: String, version_id: Option<String>) -> StoredToken {
+        StoredToken {
+            etag,
+            version_id,
+            metadata: Some(StoredMetadata {
+                generation: self.generation,
+                issued_at: self.issued_at,
+                expires_at: self.answer.expires_at,
+                token_sha256: self.token_sha256(),
+                definition_sha256: self.definition_sha256.clone(),
+            }),
+        }
+    }
+
+    /// Whether `stored` is this very document: a write whose reply was lost.
+    pub fn is(&self, stored: &StoredToken) -> bool {
+        stored.metadata.as_ref().is_some_and(|metadata| {
+            metadata.generation == self.generation && metadata.token_sha256 == self.token_sha256()
+        })
+    }
+
+    /// The JSON text. It holds the token.
+    #[expect(clippy::missing_panics_doc, reason = "a struct of strings, numbers and JSON always serializes")]
+    pub fn to_json(&self) -> SecretString {
+        #[derive(Serialize)]
+        struct Json<'a> {
+            schema_version: u32,
+            source: &'a str,
+            access_token: &'a str,
+            token_type: &'a str,
+            scope: Option<&'a str>,
+            #[serde(serialize_with = "rfc3339_seconds")]
+            issued_at: DateTime<Utc>,
+            #[serde(serialize_with = "rfc3339_seconds_option")]
+            expires_at: Option<DateTime<Utc>>,
+            #[serde(serialize_with = "rfc3339_seconds")]
+            refresh_after: DateTime<Utc>,
+            generation: u64,
+            extra: &'a Map<String, Value>,
+        }
+
+        let json = serde_json::to_string(&Json {
+            schema_version: SCHEMA_VERSION,
+            source: self.source.as_str(),
+            access_token: self.answer.access_token.expose_secret(),
+            token_type: &self.answer.token_type,
+            scope: self.scope.as_deref(),
+            issued_at: self.issued_at,
+            expires_at: self.answer.expires_at,
+            refresh_after: self.refresh_after,
+            generation: self.generation,
+            extra: &self.answer.extra,
+        });
+        #[expect(clippy::expect_used, reason = "a struct of strings, numbers and JSON always serializes")]
+        SecretString::from(json.expect("a serializable document"))
+    }
+
+    /// S3 user metadata: all that later harvests decide by, so that they need not decrypt the token.
+    pub fn metadata(&self) -> Vec<(&'static str, String)> {
+        let mut metadata = vec![
+            ("source", self.source.to_string()),
+            ("generation", self.generation.to_string()),
+            ("issued-at", rfc3339(self.issued_at)),
+            ("refresh-after", rfc3339(self.refresh_after)),
+            ("token-sha256", self.token_sha256()),
+            ("definition-sha256", self.definition_sha256.clone()),
+        ];
+        let expires_at = self.answer.expires_at.map(|time| ("expires-at", rfc3339(time)));
+        let grant = self.answer.grant_expires_at.map(|time| ("grant-expires-at", rfc3339(time)));
+        metadata.extend(expires_at.into_iter().chain(grant));
+        metadata
+    }
+
+    fn token_sha256(&self) -> String {
+        let mut digits = text::sha256_hex(self.answer.access_token.expose_secret().as_bytes());
+        digits.truncate(TOKEN_SHA256_DIGITS);
+        digits
+    }
+}
