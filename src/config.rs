@@ -3,12 +3,14 @@
 use std::fmt;
 
 use chrono::TimeDelta;
+use secrecy::SecretString;
 use tracing::Level;
+use url::Url;
 
 use crate::duration;
 
 /// What the function is told by its environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// `TOKEN_BUCKET`: bucket of the token documents.
     pub token_bucket: String,
@@ -33,17 +35,31 @@ pub struct Config {
 }
 
 /// Variables that Lambda sets, or that point the AWS clients elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Runtime {
     /// `AWS_REGION` or `AWS_DEFAULT_REGION`; else the topic's.
     pub region: String,
-    /// Whether credentials are in the environment, as they are in Lambda.
-    pub credentials_in_environment: bool,
-    /// Whether S3 is somewhere else than at AWS (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3`), where bucket names
-    /// are no host names.
-    pub s3_elsewhere: bool,
+    /// `AWS_ACCESS_KEY_ID` and its companions, as Lambda sets them; `None` leaves it to the SDK's default chain.
+    pub credentials: Option<Credentials>,
+    /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`, or `AWS_ENDPOINT_URL`: where that service is, if not at AWS.
+    pub secrets_manager_url: Option<String>,
+    /// `AWS_ENDPOINT_URL_S3`, or `AWS_ENDPOINT_URL`.
+    pub s3_url: Option<String>,
+    /// `AWS_ENDPOINT_URL_SNS`, or `AWS_ENDPOINT_URL`.
+    pub sns_url: Option<String>,
     /// `SSL_CERT_FILE`: PEM file of further trusted roots.
     pub ssl_cert_file: Option<String>,
+}
+
+/// Credentials for AWS.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: SecretString,
+    /// `AWS_SESSION_TOKEN`.
+    pub session_token: Option<SecretString>,
 }
 
 /// Everything that is missing or malformed, each with its variable.
@@ -83,6 +99,7 @@ impl Config {
             runtime: variables.runtime(&topic_arn),
             topic_arn,
         };
+        variables.faults.dedup();
         if variables.faults.is_empty() { Ok(config) } else { Err(ConfigError(variables.faults)) }
     }
 }
@@ -129,19 +146,39 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
         self.optional(name, is_valid, form).unwrap_or_default()
     }
 
-    fn runtime(&self, topic_arn: &str) -> Runtime {
-        let set = |name: &str| self.get(name).is_some();
+    fn runtime(&mut self, topic_arn: &str) -> Runtime {
         Runtime {
             region: self
                 .get("AWS_REGION")
                 .or_else(|| self.get("AWS_DEFAULT_REGION"))
                 .or_else(|| topic_arn.split(':').nth(3).map(str::to_owned))
                 .unwrap_or_default(),
-            credentials_in_environment: set("AWS_ACCESS_KEY_ID") && set("AWS_SECRET_ACCESS_KEY"),
-            s3_elsewhere: set("AWS_ENDPOINT_URL") || set("AWS_ENDPOINT_URL_S3"),
+            credentials: self.credentials(),
+            secrets_manager_url: self.endpoint_url("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+            s3_url: self.endpoint_url("AWS_ENDPOINT_URL_S3"),
+            sns_url: self.endpoint_url("AWS_ENDPOINT_URL_SNS"),
             ssl_cert_file: self.get("SSL_CERT_FILE"),
         }
     }
+
+    fn credentials(&self) -> Option<Credentials> {
+        Some(Credentials {
+            access_key_id: self.get("AWS_ACCESS_KEY_ID")?,
+            secret_access_key: self.get("AWS_SECRET_ACCESS_KEY")?.into(),
+            session_token: self.get("AWS_SESSION_TOKEN").map(SecretString::from),
+        })
+    }
+
+    /// One service's endpoint, else the one for all services.
+    /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
+    fn endpoint_url(&mut self, service: &str) -> Option<String> {
+        let name = if self.get(service).is_some() { service } else { "AWS_ENDPOINT_URL" };
+        self.optional(name, is_http_url, "a URL such as http://127.0.0.1:5000")
+    }
+}
+
+fn is_http_url(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 fn is_bucket(name: &str) -> bool {

@@ -6,12 +6,13 @@ mod sns;
 
 use std::time::Duration;
 
-use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use secrecy::ExposeSecret as _;
 
 pub use self::s3::S3TokenStore;
 pub use self::secrets_manager::SecretsManager;
@@ -64,16 +65,22 @@ impl Clients {
                     .operation_timeout(Duration::from_secs(12))
                     .build(),
             );
-        if config.runtime.credentials_in_environment {
+        if let Some(credentials) = &config.runtime.credentials {
             // What Lambda provides; the default chain would look into profiles and for instance metadata too.
-            loader = loader.credentials_provider(EnvironmentVariableCredentialsProvider::new());
+            loader = loader.credentials_provider(Credentials::new(
+                &credentials.access_key_id,
+                credentials.secret_access_key.expose_secret(),
+                credentials.session_token.as_ref().map(|token| token.expose_secret().to_owned()),
+                None,
+                "environment",
+            ));
         }
         let shared = loader.load().await;
 
         Ok(Self {
-            secrets: SecretsManager::new(&shared, config.secret_prefix.clone()),
+            secrets: SecretsManager::new(&shared, config),
             tokens: S3TokenStore::new(&shared, config),
-            publisher: SnsPublisher::new(&shared, config.topic_arn.clone()),
+            publisher: SnsPublisher::new(&shared, config),
         })
     }
 }

@@ -24,13 +24,14 @@ pub struct S3TokenStore {
 
 impl S3TokenStore {
     pub(super) fn new(shared: &SdkConfig, config: &Config) -> Self {
-        let s3 = aws_sdk_s3::config::Builder::from(shared)
-            .force_path_style(config.runtime.s3_elsewhere)
+        let mut builder = aws_sdk_s3::config::Builder::from(shared)
+            // Elsewhere than at AWS, bucket names are no host names.
+            .force_path_style(config.runtime.s3_url.is_some())
             // With checksum mode on, HeadObject would need the right to decrypt the tokens.
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-            .build();
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        builder.set_endpoint_url(config.runtime.s3_url.clone());
         Self {
-            client: Client::from_conf(s3),
+            client: Client::from_conf(builder.build()),
             bucket: config.token_bucket.clone(),
             kms_key_id: config.token_kms_key_id.clone(),
         }

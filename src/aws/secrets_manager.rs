@@ -6,6 +6,7 @@ use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretValueEnt
 use secrecy::SecretString;
 
 use super::store_error;
+use crate::config::Config;
 use crate::ports::{SecretStore, StoreError};
 use crate::report::{ErrorCode, SourceError};
 use crate::source::Secret;
@@ -22,8 +23,10 @@ pub struct SecretsManager {
 }
 
 impl SecretsManager {
-    pub(super) fn new(shared: &SdkConfig, prefix: String) -> Self {
-        Self { client: Client::new(shared), prefix }
+    pub(super) fn new(shared: &SdkConfig, config: &Config) -> Self {
+        let mut builder = aws_sdk_secretsmanager::config::Builder::from(shared);
+        builder.set_endpoint_url(config.runtime.secrets_manager_url.clone());
+        Self { client: Client::from_conf(builder.build()), prefix: config.secret_prefix.clone() }
     }
 
     /// The name without the prefix; `None` if it has another one. The service's filter is looser than it sounds:

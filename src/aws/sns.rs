@@ -10,6 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use tracing::warn;
 
 use super::store_error;
+use crate::config::Config;
 use crate::message::Message;
 use crate::ports::{Publisher, StoreError};
 
@@ -37,8 +38,10 @@ struct Entry {
 }
 
 impl SnsPublisher {
-    pub(super) fn new(shared: &SdkConfig, topic_arn: String) -> Self {
-        Self { client: Client::new(shared), topic_arn }
+    pub(super) fn new(shared: &SdkConfig, config: &Config) -> Self {
+        let mut builder = aws_sdk_sns::config::Builder::from(shared);
+        builder.set_endpoint_url(config.runtime.sns_url.clone());
+        Self { client: Client::from_conf(builder.build()), topic_arn: config.topic_arn.clone() }
     }
 
     /// Publishes up to ten messages; what SNS refuses is sent again a few times.
