@@ -194,6 +194,15 @@ impl Definition {
         let tls = fields.tls(provider);
         let client_authentication = fields.client_authentication(provider);
         let grant = fields.grant(provider);
+        let access_token = fields.secret("access_token");
+        let scope = fields.scope();
+        let params = fields.params();
+        let headers = fields.headers();
+        let min_ttl = fields.duration("min_ttl", TimeDelta::zero());
+        let default_expires_in = fields.duration("default_expires_in", TimeDelta::seconds(1));
+        let verify_url = fields.endpoint_url("verify_url");
+        let owner = fields.string("owner");
+        let runbook_url = fields.link("runbook_url");
 
         let definition = Self {
             endpoint: endpoint?,
@@ -201,18 +210,16 @@ impl Definition {
             client_id: client_id?,
             client_authentication: client_authentication?,
             grant: grant?,
-            access_token: fields.secret("access_token"),
-            scope: fields.scope(),
-            params: fields.params(),
-            headers: fields.headers(),
+            access_token,
+            scope,
+            params,
+            headers,
             tls,
-            min_ttl: fields.duration("min_ttl", TimeDelta::zero()).unwrap_or(DEFAULT_MIN_TTL),
-            default_expires_in: fields
-                .duration("default_expires_in", TimeDelta::seconds(1))
-                .unwrap_or(DEFAULT_EXPIRES_IN),
-            verify_url: fields.endpoint_url("verify_url"),
-            owner: fields.string("owner"),
-            runbook_url: fields.link("runbook_url"),
+            min_ttl: min_ttl.unwrap_or(DEFAULT_MIN_TTL),
+            default_expires_in: default_expires_in.unwrap_or(DEFAULT_EXPIRES_IN),
+            verify_url,
+            owner,
+            runbook_url,
             public_sha256: fields.sha256(Secrets::Excluded),
             full_sha256: fields.sha256(Secrets::Included),
         };
@@ -367,3 +374,6 @@ impl Catalog {
         self.entries.insert(shown, entry);
     }
 }
+
+#[cfg(test)]
+mod tests;

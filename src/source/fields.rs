@@ -338,6 +338,9 @@ impl Fields {
     pub(super) fn client_authentication(&mut self, provider: Option<&Provider>) -> Option<ClientAuthentication> {
         let method = self.authentication_method(provider)?;
         let algorithm = self.assertion_algorithm();
+        let key_id = self.string("key_id");
+        let audience = self.string("assertion_audience");
+        let subject = self.string("assertion_subject");
         let secret = self.either("client_secret", "api_secret").map(SecretString::from);
         let key = self.signing_key(algorithm);
         let certificate = self.certificates("certificate").and_then(|chain| chain.into_iter().next());
@@ -361,9 +364,9 @@ impl Fields {
                     self.fault("private_key", "is required for private_key_jwt");
                 }
                 Some(ClientAuthentication::PrivateKeyJwt(ClientAssertion {
-                    key_id: self.string("key_id"),
-                    audience: self.string("assertion_audience"),
-                    subject: self.string("assertion_subject"),
+                    key_id,
+                    audience,
+                    subject,
                     certificate: certificate.map(|certificate| certificate.to_vec()),
                     key: key?,
                 }))

@@ -1,0 +1,302 @@
+use chrono::TimeDelta;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use super::{Catalog, ClientAuthentication, Definition, Endpoint, Grant, Secret, SourceName};
+use crate::provider::RequestMethod;
+
+const SECRET: &str = "hunter2-do-not-show";
+
+fn minimal() -> Value {
+    json!({"token_endpoint": "https://as.example.com/token", "client_id": "client", "client_secret": SECRET})
+}
+
+/// The minimal definition with some fields replaced, added, or (by null) left out.
+fn with(fields: &Value) -> String {
+    let mut definition = minimal();
+    for (name, value) in fields.as_object().expect("an object") {
+        definition[name] = value.clone();
+    }
+    definition.to_string()
+}
+
+fn parse(fields: &Value) -> Definition {
+    Definition::parse(&with(fields)).expect("a valid definition").expect("an enabled source")
+}
+
+fn fault(definition: &str) -> String {
+    let error = Definition::parse(definition).expect_err("a fault");
+    assert_eq!(error.code.as_str(), "definition_invalid");
+    assert!(!error.message.contains(SECRET), "{}", error.message);
+    error.message
+}
+
+#[test]
+fn a_name_has_one_form() {
+    for name in ["a", "0", "acme-crm.eu_1", &"a".repeat(64)] {
+        assert!(SourceName::parse(name).is_some(), "{name}");
+    }
+    for name in ["", "-a", ".a", "A", "a/b", "ä", "a b", "../a", &"a".repeat(65)] {
+        assert!(SourceName::parse(name).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn a_minimal_definition_gets_the_documented_defaults() {
+    let definition = parse(&json!({}));
+    assert_eq!(definition.endpoint, Endpoint::Token("https://as.example.com/token".parse().unwrap()));
+    assert_eq!(definition.method, RequestMethod::Post);
+    assert!(matches!(definition.client_authentication, ClientAuthentication::Basic(_)));
+    assert!(matches!(definition.grant, Grant::ClientCredentials));
+    assert_eq!(definition.min_ttl, TimeDelta::minutes(10));
+    assert_eq!(definition.default_expires_in, TimeDelta::hours(1));
+    assert_eq!(definition.scope, None);
+}
+
+#[test]
+fn a_refresh_token_makes_the_grant_a_refresh() {
+    let definition = parse(&json!({"refresh_token": "first"}));
+    let Grant::RefreshToken(token) = &definition.grant else { panic!("{:?}", definition.grant) };
+    assert_eq!(token.expose_secret(), "first");
+}
+
+#[test]
+fn api_key_and_api_secret_are_other_names() {
+    let definition = parse(&json!({
+        "client_id": null, "client_secret": null, "api_key": "key", "api_secret": SECRET
+    }));
+    assert_eq!(definition.client_id, "key");
+    assert_eq!(definition.credentials().collect::<Vec<_>>(), [SECRET]);
+}
+
+#[test]
+fn scope_is_a_string_or_an_array_and_an_empty_one_is_not_sent() {
+    assert_eq!(parse(&json!({"scope": "a  b"})).scope.as_deref(), Some("a b"));
+    assert_eq!(parse(&json!({"scope": ["a", "b"]})).scope.as_deref(), Some("a b"));
+    assert_eq!(parse(&json!({"scope": ""})).scope, None);
+    assert_eq!(parse(&json!({"scope": []})).scope, None);
+}
+
+#[test]
+fn a_param_may_repeat() {
+    let definition = parse(&json!({"params": {"resource": ["https://a", "https://b"], "tenant": "t"}}));
+    let params: Vec<_> = definition.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(params, [("resource", "https://a"), ("resource", "https://b"), ("tenant", "t")]);
+}
+
+#[test]
+fn a_provider_brings_endpoint_method_and_authentication() {
+    let definition = parse(&json!({"token_endpoint": null, "provider": "onegov-nsw"}));
+    assert_eq!(definition.method, RequestMethod::Get);
+    let moved = parse(&json!({
+        "token_endpoint": null, "provider": "cognito", "base_url": "http://127.0.0.1:9/x"
+    }));
+    assert_eq!(moved.endpoint, Endpoint::Token("http://127.0.0.1:9/x/oauth2/token".parse().unwrap()));
+}
+
+#[test]
+fn a_disabled_definition_is_left_out_whatever_else_it_says() {
+    assert!(Definition::parse(r#"{"enabled": false, "tokn_endpoint": 1}"#).expect("no fault").is_none());
+}
+
+#[test]
+fn every_fault_names_its_field_and_reason_and_no_value() {
+    for (fields, expected) in [
+        (json!({"client_secrt": SECRET}), "`client_secrt` is unknown; did you mean `client_secret`?"),
+        (json!({"xyzzy": SECRET}), "`xyzzy` is unknown"),
+        (json!({"token_endpoint": null}), "`token_endpoint` is required (or `issuer`, or `provider`)"),
+        (
+            json!({"token_endpoint": "http://as.example.com/token"}),
+            "`token_endpoint` must begin with https:// (http:// is allowed for loopback addresses only)",
+        ),
+        (
+            json!({"token_endpoint": "http://127.0.0.1.example.com/token"}),
+            "`token_endpoint` must begin with https:// (http:// is allowed for loopback addresses only)",
+        ),
+        (
+            json!({"token_endpoint": format!("https://user:{SECRET}@as.example.com/")}),
+            "`token_endpoint` must not contain a user name or password",
+        ),
+        (json!({"token_endpoint": "https://as.example.com/#a"}), "`token_endpoint` must not contain a fragment (#)"),
+        (json!({"token_endpoint": SECRET}), "`token_endpoint` must be a URL such as https://as.example.com/token"),
+        (
+            json!({"issuer": "https://as.example.com"}),
+            "`issuer` leads to the token endpoint: give it or `token_endpoint`, not both",
+        ),
+        (
+            json!({"token_endpoint": null, "issuer": "https://as.example.com?a=b"}),
+            "`issuer` must not contain a query (?)",
+        ),
+        (json!({"client_id": null}), "`client_id` is required"),
+        (json!({"client_id": 5}), "`client_id` must be a string"),
+        (json!({"api_key": "again"}), "`api_key` is another name of `client_id`: give one"),
+        (json!({"client_secret": null}), "`client_secret` is required for client_secret_basic"),
+        (json!({"client_secret": ""}), "`client_secret` must not be empty"),
+        (json!({"client_secret": format!("{SECRET}\n")}), "`client_secret` must not begin or end with white space"),
+        (json!({"grant_type": "password"}), "`grant_type` must be client_credentials or refresh_token"),
+        (json!({"grant_type": "refresh_token"}), "`refresh_token` is required"),
+        (
+            json!({"token_endpoint_auth_method": "client_secret_jwt"}),
+            "`token_endpoint_auth_method` must be client_secret_basic, client_secret_post, private_key_jwt, \
+             tls_client_auth, self_signed_tls_client_auth or none",
+        ),
+        (json!({"token_endpoint_auth_method": "private_key_jwt"}), "`private_key` is required for private_key_jwt"),
+        (
+            json!({"token_endpoint_auth_method": "private_key_jwt", "private_key": SECRET}),
+            "`private_key` is no PEM private key (PKCS#8, PKCS#1 or SEC1)",
+        ),
+        (json!({"private_key": 7}), "`private_key` must be a string"),
+        (json!({"assertion_algorithm": "HS256"}), "`assertion_algorithm` must be RS256, PS256 or ES256"),
+        (
+            json!({"token_endpoint_auth_method": "tls_client_auth"}),
+            "`certificate` is required for tls_client_auth; `private_key` is required for tls_client_auth",
+        ),
+        (json!({"ca_certificate": "none"}), "`ca_certificate` must be a PEM certificate"),
+        (json!({"scope": 5}), "`scope` must be a string or an array of strings"),
+        (json!({"scope": ["a", 5]}), "`scope` must be a string or an array of strings"),
+        (json!({"params": [SECRET]}), "`params` must be an object"),
+        (json!({"params": {"a": 5}}), "`params.a` must be a string or an array of strings"),
+        (json!({"params": {"grant_type": "x"}}), "`params.grant_type` is set by `grant_type`"),
+        (json!({"headers": {"Content-Length": "5"}}), "`headers.Content-Length` is set by the request itself"),
+        (json!({"headers": {"a b": "x"}}), "`headers.a b` is no header name"),
+        (json!({"headers": {"x-key": "a\nb"}}), "`headers.x-key` must be a string of printable ASCII"),
+        (json!({"headers": {"authorization": "x"}}), "`headers.Authorization` is set by client_secret_basic"),
+        (json!({"min_ttl": "10"}), "`min_ttl` must be a duration of at most 366d such as 90s, 15m, 12h or 7d"),
+        (json!({"min_ttl": 600}), "`min_ttl` must be a string"),
+        (json!({"default_expires_in": "0s"}), "`default_expires_in` must be longer"),
+        (
+            json!({"verify_url": "http://api.example.com"}),
+            "`verify_url` must begin with https:// (http:// is allowed for loopback addresses only)",
+        ),
+        (json!({"runbook_url": "wiki"}), "`runbook_url` must be a URL such as https://wiki.example.com/runbook"),
+        (json!({"owner": ["me"]}), "`owner` must be a string"),
+        (json!({"enabled": "no"}), "`enabled` must be true or false"),
+        (json!({"provider": "acme"}), "`provider` must be one of cognito, linkedin, onegov-nsw"),
+        (json!({"base_url": "https://proxy.example.com"}), "`base_url` is for built-in providers: give `provider` too"),
+        (json!({"token_endpoint": null, "provider": "cognito"}), "`variables` `cognito` needs `domain`"),
+        (
+            json!({"token_endpoint": null, "provider": "cognito", "variables": {"domain": "a/b?c"}}),
+            "`variables.domain` must be a string of letters, digits, `.`, `_` and `-`",
+        ),
+        (
+            json!({"token_endpoint": null, "provider": "cognito", "variables": {"domain": ".."}}),
+            "`variables.domain` must be a string of letters, digits, `.`, `_` and `-`",
+        ),
+    ] {
+        assert_eq!(fault(&with(&fields)), expected, "{fields}");
+    }
+}
+
+#[test]
+fn all_faults_of_a_definition_are_told_at_once() {
+    let message = fault(&with(&json!({"client_id": 1, "scope": 2, "min_ttl": "x"})));
+    assert_eq!(message.matches("; ").count(), 2, "{message}");
+}
+
+#[test]
+fn a_field_given_twice_is_a_fault() {
+    let definition = minimal().to_string().replacen('{', r#"{"client_id": "other","#, 1);
+    assert_eq!(fault(&definition), "`client_id` is given twice");
+}
+
+#[test]
+fn what_is_no_json_object_says_so_without_its_text() {
+    assert_eq!(fault(SECRET), "the secret is not JSON (line 1, column 1)");
+    assert_eq!(fault(""), "the secret is not JSON (line 1, column 0)");
+    assert_eq!(fault(&format!("[\"{SECRET}\"]")), "the secret must be a JSON object");
+    assert_eq!(fault(&format!("\"{SECRET}\"")), "the secret must be a JSON object");
+}
+
+#[test]
+fn the_published_hash_ignores_secrets_but_follows_the_first_credential() {
+    let hashes = |fields: &Value| {
+        let definition = parse(fields);
+        (definition.public_sha256, definition.full_sha256)
+    };
+    let (public, full) = hashes(&json!({}));
+    let (other_secret_public, other_secret_full) = hashes(&json!({"client_secret": "another"}));
+    assert_eq!(public, other_secret_public);
+    assert_ne!(full, other_secret_full);
+
+    assert_ne!(public, hashes(&json!({"scope": "read"})).0);
+    assert_ne!(hashes(&json!({"refresh_token": "one"})).0, hashes(&json!({"refresh_token": "two"})).0);
+}
+
+#[test]
+fn the_hashes_do_not_depend_on_the_order_of_members() {
+    let parse = |text: &str| Definition::parse(text).unwrap().unwrap().full_sha256;
+    assert_eq!(
+        parse(r#"{"token_endpoint":"https://a/","client_id":"c","client_secret":"s","params":{"a":"1","b":"2"}}"#),
+        parse(r#"{"params":{"b":"2","a":"1"},"client_secret":"s","client_id":"c","token_endpoint":"https://a/"}"#),
+    );
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let definition = parse(&json!({
+        "refresh_token": SECRET, "access_token": SECRET, "headers": {"x-key": SECRET}
+    }));
+    assert!(!format!("{definition:?}").contains(SECRET));
+}
+
+fn catalog(secrets: &[(&str, String)]) -> Catalog {
+    Catalog::new(
+        secrets
+            .iter()
+            .map(|(name, text)| Secret { name: (*name).to_owned(), content: Ok(SecretString::from(text.clone())) })
+            .collect(),
+    )
+}
+
+/// Each name with `ok`, or the message of its fault.
+fn entries(catalog: &Catalog) -> Vec<(&str, &str)> {
+    catalog
+        .iter()
+        .map(|(name, entry)| (name, entry.as_ref().map_or_else(|error| error.message.as_str(), |_| "ok")))
+        .collect()
+}
+
+#[test]
+fn a_secret_holds_one_definition_or_several() {
+    let packed = json!({"sources": {"b": minimal(), "c": minimal()}}).to_string();
+    let catalog = catalog(&[("a", minimal().to_string()), ("Team/Packed", packed)]);
+    assert_eq!(entries(&catalog), [("a", "ok"), ("b", "ok"), ("c", "ok")]);
+}
+
+#[test]
+fn a_bad_definition_fails_alone() {
+    let packed = json!({"sources": {"bad": {"client_id": 5}, "Bad Name": minimal(), "good": minimal()}}).to_string();
+    let catalog = catalog(&[("pack", packed), ("broken", "{".to_owned())]);
+    let entries = entries(&catalog);
+    assert_eq!(entries.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["Bad Name", "bad", "broken", "good"]);
+    assert_eq!(entries[3].1, "ok");
+    assert!(entries[0].1.starts_with("a source's name must be"), "{}", entries[0].1);
+}
+
+#[test]
+fn a_name_defined_twice_is_a_fault_wherever_it_stands() {
+    let twice = format!(r#"{{"sources": {{"a": {0}, "a": {0}, "b": {0}}}}}"#, minimal());
+    let catalog = catalog(&[("pack", twice), ("b", minimal().to_string())]);
+    assert_eq!(
+        entries(&catalog),
+        [("a", "defined twice in the secret `pack`"), ("b", "defined twice: in the secrets `pack` and `b`")]
+    );
+}
+
+#[test]
+fn what_stands_beside_packed_sources_is_a_fault_of_the_secret_alone() {
+    let packed = json!({"sources": {"a": minimal()}, "client_id": "c"}).to_string();
+    assert_eq!(
+        entries(&catalog(&[("pack", packed)])),
+        [("a", "ok"), ("pack", "`client_id` can't stand beside `sources`")]
+    );
+    let no_object = catalog(&[("pack", r#"{"sources": ["a"]}"#.to_owned())]);
+    assert_eq!(entries(&no_object), [("pack", "`sources` must be an object of names and definitions")]);
+}
+
+#[test]
+fn a_disabled_source_is_known_but_left_out() {
+    let catalog = catalog(&[("a", with(&json!({"enabled": false})))]);
+    assert!(entries(&catalog).is_empty());
+    assert!(catalog.is_disabled("a"));
+}
