@@ -560,3 +560,6 @@ pub fn read_metadata(
     }
     Ok(url)
 }
+
+#[cfg(test)]
+mod tests;
