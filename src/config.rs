@@ -8,6 +8,7 @@ use tracing::Level;
 use url::Url;
 
 use crate::duration;
+use crate::harvest::Settings;
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -39,8 +40,8 @@ pub struct Config {
 pub struct Runtime {
     /// `AWS_REGION` or `AWS_DEFAULT_REGION`; else the topic's.
     pub region: String,
-    /// `AWS_ACCESS_KEY_ID` and its companions, as Lambda sets them; `None` leaves it to the SDK's default chain.
-    pub credentials: Option<Credentials>,
+    /// `AWS_ACCESS_KEY_ID` and its companions.
+    pub credentials: Credentials,
     /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`, or `AWS_ENDPOINT_URL`: where that service is, if not at AWS.
     pub secrets_manager_url: Option<String>,
     /// `AWS_ENDPOINT_URL_S3`, or `AWS_ENDPOINT_URL`.
@@ -102,6 +103,17 @@ impl Config {
         variables.faults.dedup();
         if variables.faults.is_empty() { Ok(config) } else { Err(ConfigError(variables.faults)) }
     }
+
+    /// What a harvester is told of it.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            environment: self.environment.clone(),
+            token_bucket: self.token_bucket.clone(),
+            secret_prefix: self.secret_prefix.clone(),
+            schedule_interval: self.schedule_interval,
+            max_concurrency: self.max_concurrency,
+        }
+    }
 }
 
 /// How much is logged: `AWS_LAMBDA_LOG_LEVEL`, which Lambda's advanced logging controls set.
@@ -112,6 +124,7 @@ pub fn log_level(lookup: impl Fn(&str) -> Option<String>) -> Level {
 const BUCKET_FORM: &str = "a bucket's name (3 to 63 of a-z, 0-9, `.` and `-`)";
 const TOPIC_ARN_FORM: &str =
     "the ARN of a standard topic such as arn:aws:sns:eu-central-1:123456789012:token-harvester";
+const SET_BY_LAMBDA: &str = "Lambda sets it";
 const KMS_KEY_FORM: &str = "a KMS key's id, ARN or alias";
 
 /// Variables read through a function, and what is wrong with them.
@@ -161,12 +174,12 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
         }
     }
 
-    fn credentials(&self) -> Option<Credentials> {
-        Some(Credentials {
-            access_key_id: self.get("AWS_ACCESS_KEY_ID")?,
-            secret_access_key: self.get("AWS_SECRET_ACCESS_KEY")?.into(),
+    fn credentials(&mut self) -> Credentials {
+        Credentials {
+            access_key_id: self.required("AWS_ACCESS_KEY_ID", |_| true, SET_BY_LAMBDA),
+            secret_access_key: self.required("AWS_SECRET_ACCESS_KEY", |_| true, SET_BY_LAMBDA).into(),
             session_token: self.get("AWS_SESSION_TOKEN").map(SecretString::from),
-        })
+        }
     }
 
     /// One service's endpoint, else the one for all services.
@@ -236,10 +249,12 @@ mod tests {
         Config::read(|name| variables.get(name).map(|value| (*value).to_owned())).map_err(|error| error.to_string())
     }
 
-    const REQUIRED: [(&str, &str); 3] = [
+    const REQUIRED: [(&str, &str); 5] = [
         ("TOKEN_BUCKET", "acme-tokens"),
         ("STATE_BUCKET", "acme-state"),
         ("TOPIC_ARN", "arn:aws:sns:eu-central-1:123456789012:token-harvester"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
     ];
 
     fn read_with(variables: &[(&str, &str)]) -> Result<Config, String> {
@@ -270,6 +285,7 @@ mod tests {
         .expect_err("faults");
         for variable in [
             "TOPIC_ARN is missing",
+            "AWS_ACCESS_KEY_ID is missing",
             "TOKEN_BUCKET must be",
             "STATE_BUCKET is missing",
             "ENVIRONMENT must be",

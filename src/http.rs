@@ -35,10 +35,9 @@ pub struct HttpAuthorizationServer {
 }
 
 impl HttpAuthorizationServer {
-    /// Sets up the usual client.
-    pub fn new(extra_roots: ExtraRoots) -> Result<Self, SourceError> {
-        let usual = client(&extra_roots, &Tls::default())?;
-        Ok(Self { extra_roots, usual, special: RefCell::default() })
+    /// Uses `usual` wherever a definition asks for nothing else.
+    pub fn new(usual: Client, extra_roots: ExtraRoots) -> Self {
+        Self { extra_roots, usual, special: RefCell::default() }
     }
 
     fn client(&self, tls: &Tls) -> Result<Client, SourceError> {
@@ -72,6 +71,11 @@ impl AuthorizationServer for HttpAuthorizationServer {
         let response = builder.send().await.map_err(|error| unanswered(&error))?;
         read(response).await
     }
+}
+
+/// A client for everybody: token endpoints and AWS.
+pub fn usual_client(extra_roots: &ExtraRoots) -> Result<Client, SourceError> {
+    client(extra_roots, &Tls::default())
 }
 
 /// A client that follows no redirect, asks no proxy, and keeps nothing but connections.

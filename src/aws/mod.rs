@@ -1,17 +1,19 @@
-//! Adapters to AWS. No AWS type leaves this module but the [`Clients`] that the binary wires.
+//! Adapters to AWS. Whoever uses them sees [`Clients`], whose types are this crate's own.
 
+mod connection;
 mod s3;
 mod secrets_manager;
 mod sns;
 
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{BehaviorVersion, Region};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_types::SdkConfig;
 use secrecy::ExposeSecret as _;
 
 pub use self::s3::S3TokenStore;
@@ -21,13 +23,8 @@ pub use self::sns::SnsPublisher;
 use crate::config::Config;
 use crate::ports::StoreError;
 use crate::text;
-use crate::tls::ExtraRoots;
 
-/// The roots behind every AWS endpoint (<https://www.amazontrust.com/repository/>). Five to parse instead of the
-/// system's 140.
-const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
-
-/// Clients of all services, over one pool of connections.
+/// Clients of all services.
 #[derive(Debug)]
 pub struct Clients {
     /// Definitions.
@@ -39,50 +36,44 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Builds the clients. Connects to nothing yet.
-    pub async fn new(config: &Config, extra_roots: &ExtraRoots) -> Result<Self, String> {
-        let mut trust = TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
-        if let Some(pem) = extra_roots.pem() {
-            trust = trust.with_pem_certificate(pem);
-        }
-        let tls = TlsContext::builder()
-            .with_trust_store(trust)
-            .build()
-            .map_err(|error| format!("TLS for AWS can't be set up: {error}"))?;
-        let http_client = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .tls_context(tls)
-            .build_https();
-
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .region(Region::new(config.runtime.region.clone()))
-            .http_client(http_client)
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(3))
-                    .operation_attempt_timeout(Duration::from_secs(5))
-                    .operation_timeout(Duration::from_secs(12))
-                    .build(),
-            );
-        if let Some(credentials) = &config.runtime.credentials {
-            // What Lambda provides; the default chain would look into profiles and for instance metadata too.
-            loader = loader.credentials_provider(Credentials::new(
-                &credentials.access_key_id,
-                credentials.secret_access_key.expose_secret(),
-                credentials.session_token.as_ref().map(|token| token.expose_secret().to_owned()),
-                None,
-                "environment",
-            ));
-        }
-        let shared = loader.load().await;
-
-        Ok(Self {
+    /// Builds the clients on one HTTP client. Connects to nothing yet.
+    pub fn new(config: &Config, http_client: reqwest::Client) -> Self {
+        let shared = shared_config(config, http_client);
+        Self {
             secrets: SecretsManager::new(&shared, config),
             tokens: S3TokenStore::new(&shared, config),
             publisher: SnsPublisher::new(&shared, config),
-        })
+        }
     }
+}
+
+/// What all clients have in common.
+///
+/// Region and credentials come from the environment, where Lambda puts them. The SDK's own chain (profiles, STS,
+/// instance metadata, ...) finds nothing there, and is an eighth of the binary.
+pub fn shared_config(config: &Config, http_client: reqwest::Client) -> SdkConfig {
+    let credentials = &config.runtime.credentials;
+    let session_token = credentials.session_token.as_ref().map(|token| token.expose_secret().to_owned());
+    let credentials = Credentials::new(
+        &credentials.access_key_id,
+        credentials.secret_access_key.expose_secret(),
+        session_token,
+        None,
+        "environment",
+    );
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(config.runtime.region.clone()))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(connection::http_client(http_client))
+        .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_attempt_timeout(Duration::from_secs(5))
+                .operation_timeout(Duration::from_secs(12))
+                .build(),
+        )
+        .build()
 }
 
 /// What went wrong with a call, in one sentence: the service's code and words, or why it was not reached.

@@ -1,11 +1,11 @@
 //! Token documents in S3.
 
-use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
+use aws_types::SdkConfig;
 use secrecy::ExposeSecret as _;
 
 use super::store_error;

@@ -1,8 +1,8 @@
 //! Definitions from Secrets Manager.
 
-use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretValueEntry};
+use aws_types::SdkConfig;
 use secrecy::SecretString;
 
 use super::store_error;

@@ -10,8 +10,8 @@ use tracing::{error, warn};
 use token_harvester::aws::{Clients, S3TokenStore, SecretsManager, SnsPublisher};
 use token_harvester::config::{self, Config};
 use token_harvester::event::Event;
-use token_harvester::harvest::{HarvestError, Harvester, Settings};
-use token_harvester::http::HttpAuthorizationServer;
+use token_harvester::harvest::{HarvestError, Harvester};
+use token_harvester::http::{self, HttpAuthorizationServer};
 use token_harvester::ports::{Clock as _, Ports, World};
 use token_harvester::report::Report;
 use token_harvester::system::{SystemClock, SystemRandom};
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 }
 
 async fn run() -> ExitCode {
-    let harvester = match start().await {
+    let harvester = match start() {
         Ok(harvester) => harvester,
         Err(diagnostic) => {
             error!(error.r#type = diagnostic.error_type, error.message = diagnostic.error_message, "start-up failed");
@@ -72,20 +72,14 @@ async fn run() -> ExitCode {
     }
 }
 
-async fn start() -> Result<Harvester<Lambda>, Diagnostic> {
+fn start() -> Result<Harvester<Lambda>, Diagnostic> {
     let invalid = |message: String| diagnostic("Runtime.ConfigInvalid", message);
     let config = Config::read(environment).map_err(|error| invalid(error.to_string()))?;
     let extra_roots = ExtraRoots::read(config.runtime.ssl_cert_file.as_deref()).map_err(invalid)?;
-    let clients = Clients::new(&config, &extra_roots).await.map_err(invalid)?;
-    let server = HttpAuthorizationServer::new(extra_roots).map_err(|error| invalid(error.to_string()))?;
+    let http_client = http::usual_client(&extra_roots).map_err(|error| invalid(error.to_string()))?;
+    let clients = Clients::new(&config, http_client.clone());
+    let server = HttpAuthorizationServer::new(http_client, extra_roots);
 
-    let settings = Settings {
-        environment: config.environment,
-        token_bucket: config.token_bucket,
-        secret_prefix: config.secret_prefix,
-        schedule_interval: config.schedule_interval,
-        max_concurrency: config.max_concurrency,
-    };
     let world = World {
         clock: SystemClock,
         random: SystemRandom,
@@ -94,7 +88,7 @@ async fn start() -> Result<Harvester<Lambda>, Diagnostic> {
         tokens: clients.tokens,
         publisher: clients.publisher,
     };
-    Ok(Harvester::new(settings, world))
+    Ok(Harvester::new(config.settings(), world))
 }
 
 async fn handle(harvester: &Harvester<Lambda>, event: LambdaEvent<Value>) -> Result<Report, Diagnostic> {
