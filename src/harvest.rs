@@ -588,3 +588,6 @@ fn log_outcome(run: &Run<'_>, report: &SourceReport) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

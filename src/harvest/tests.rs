@@ -1,0 +1,501 @@
+//! The use case with the world in memory and tokio's time paused: waits are measured, not waited for.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use chrono::SecondsFormat;
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::*;
+use crate::oauth::{Answer, Body, Request};
+use crate::ports::{AuthorizationServer, Clock, Publisher, Random, SecretStore, TokenStore};
+use crate::source::{Secret, SourceName, Tls};
+
+struct Memory;
+
+impl Ports for Memory {
+    type Clock = PausedClock;
+    type Random = Half;
+    type Secrets = Rc<Secrets>;
+    type Server = Rc<Server>;
+    type Tokens = Rc<Tokens>;
+    type Publisher = Rc<Outbox>;
+}
+
+/// Starts at a fixed time and goes with tokio's clock.
+struct PausedClock(Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> DateTime<Utc> {
+        start() + TimeDelta::from_std(self.0.elapsed()).expect("a short time")
+    }
+}
+
+fn start() -> DateTime<Utc> {
+    "2026-11-20T22:00:00Z".parse().expect("a time")
+}
+
+struct Half;
+
+impl Random for Half {
+    fn unit(&self) -> f64 {
+        0.5
+    }
+
+    fn unique(&self) -> String {
+        "unique".to_owned()
+    }
+}
+
+#[derive(Default)]
+struct Secrets {
+    stored: RefCell<BTreeMap<String, String>>,
+    reads: Cell<usize>,
+}
+
+impl SecretStore for Rc<Secrets> {
+    async fn read_all(&self) -> Result<Vec<Secret>, StoreError> {
+        self.reads.set(self.reads.get() + 1);
+        let secret = |(name, text): (&String, &String)| Secret {
+            name: name.clone(),
+            content: Ok(SecretString::from(text.clone())),
+        };
+        Ok(self.stored.borrow().iter().map(secret).collect())
+    }
+}
+
+type Script = Box<dyn FnMut(&Request) -> Result<Answer, Rejection>>;
+
+/// Answers by a script for each client secret, and notes when it was asked.
+#[derive(Default)]
+struct Server {
+    scripts: RefCell<HashMap<String, Script>>,
+    asked_at: RefCell<Vec<f64>>,
+    began: Cell<Option<Instant>>,
+    latency: Cell<Duration>,
+}
+
+impl AuthorizationServer for Rc<Server> {
+    async fn send(&self, request: &Request, _: &Tls, timeout: Duration) -> Result<Answer, Rejection> {
+        let began = self.began.get().unwrap_or_else(Instant::now);
+        self.began.set(Some(began));
+        self.asked_at.borrow_mut().push(began.elapsed().as_secs_f64());
+        let latency = self.latency.get();
+        tokio::time::sleep(latency.min(timeout)).await;
+        if latency > timeout {
+            let error = SourceError::new(ErrorCode::EndpointTimeout, "the endpoint did not answer in time");
+            return Err(Rejection::transient(error, None));
+        }
+        let client = request.url.path().trim_matches('/').to_owned();
+        let mut scripts = self.scripts.borrow_mut();
+        scripts.get_mut(&client).expect("a script for this source")(request)
+    }
+}
+
+#[derive(Default)]
+struct Tokens {
+    stored: RefCell<BTreeMap<String, (StoredToken, String)>>,
+    /// What happens just before the next writes.
+    before_put: RefCell<VecDeque<Box<dyn FnOnce(&Tokens, &TokenDocument)>>>,
+    writes: Cell<usize>,
+    hangs: Cell<bool>,
+}
+
+impl Tokens {
+    fn write(&self, document: &TokenDocument) -> Put {
+        use secrecy::ExposeSecret as _;
+        self.writes.set(self.writes.get() + 1);
+        let (etag, version_id) = (format!("etag-{}", self.writes.get()), Some(format!("v{}", self.writes.get())));
+        let stored = document.stored(etag.clone(), version_id.clone());
+        let text = document.to_json().expose_secret().to_owned();
+        self.stored.borrow_mut().insert(document.source.to_string(), (stored, text));
+        Put::Written { etag, version_id }
+    }
+}
+
+impl TokenStore for Rc<Tokens> {
+    async fn head(&self, source: &SourceName) -> Result<Option<StoredToken>, StoreError> {
+        if self.hangs.get() {
+            std::future::pending::<()>().await;
+        }
+        Ok(self.stored.borrow().get(source.as_str()).map(|(stored, _)| stored.clone()))
+    }
+
+    async fn put(&self, document: &TokenDocument, expected: Option<&StoredToken>) -> Result<Put, StoreError> {
+        let before = self.before_put.borrow_mut().pop_front();
+        if let Some(before) = before {
+            before(self, document);
+        }
+        let current = self.stored.borrow().get(document.source.as_str()).map(|(stored, _)| stored.etag.clone());
+        if current == expected.map(|stored| stored.etag.clone()) { Ok(self.write(document)) } else { Ok(Put::LostRace) }
+    }
+}
+
+#[derive(Default)]
+struct Outbox {
+    messages: RefCell<Vec<Message>>,
+    refuses: Cell<bool>,
+}
+
+impl Publisher for Rc<Outbox> {
+    async fn publish(&self, messages: &[Message]) -> Result<(), StoreError> {
+        if self.refuses.get() {
+            return Err(StoreError("SNS PublishBatch: AuthorizationError".to_owned()));
+        }
+        self.messages.borrow_mut().extend_from_slice(messages);
+        Ok(())
+    }
+}
+
+/// A harvester in a world of its own.
+struct Bench {
+    secrets: Rc<Secrets>,
+    server: Rc<Server>,
+    tokens: Rc<Tokens>,
+    outbox: Rc<Outbox>,
+    harvester: Harvester<Memory>,
+}
+
+impl Bench {
+    /// With sources whose token endpoint's path is their name.
+    fn new(sources: &[&str]) -> Self {
+        let (secrets, server, tokens, outbox) =
+            (Rc::<Secrets>::default(), Rc::<Server>::default(), Rc::<Tokens>::default(), Rc::<Outbox>::default());
+        let world = World {
+            clock: PausedClock(Instant::now()),
+            random: Half,
+            secrets: Rc::clone(&secrets),
+            server: Rc::clone(&server),
+            tokens: Rc::clone(&tokens),
+            publisher: Rc::clone(&outbox),
+        };
+        let settings = Settings {
+            environment: "test".to_owned(),
+            token_bucket: "tokens".to_owned(),
+            secret_prefix: "harvest/".to_owned(),
+            schedule_interval: TimeDelta::minutes(15),
+            max_concurrency: 32,
+        };
+        let bench = Self { secrets, server, tokens, outbox, harvester: Harvester::new(settings, world) };
+        for source in sources {
+            bench.define(source, "secret");
+        }
+        bench
+    }
+
+    fn define(&self, source: &str, client_secret: &str) {
+        let definition = json!({
+            "token_endpoint": format!("https://as.example.com/{source}"),
+            "client_id": "client",
+            "client_secret": client_secret,
+            "token_endpoint_auth_method": "client_secret_post",
+        });
+        self.secrets.stored.borrow_mut().insert(source.to_owned(), definition.to_string());
+    }
+
+    /// The source's answers, one after the other; the last one again and again.
+    fn answers(&self, source: &str, mut answers: Vec<Answer>) {
+        let script = move |_: &Request| Ok(if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() });
+        self.server.scripts.borrow_mut().insert(source.to_owned(), Box::new(script));
+    }
+
+    async fn harvest(&self, event: &Event) -> Report {
+        let deadline = self.harvester.world.clock.now() + TimeDelta::minutes(1);
+        self.harvester.harvest(event, "run", deadline).await.expect("a report")
+    }
+
+    async fn harvest_one(&self) -> SourceReport {
+        self.harvest(&Event::default()).await.sources.remove(0)
+    }
+
+    fn asked_at(&self) -> Vec<f64> {
+        self.server.asked_at.take()
+    }
+}
+
+fn token(name: &str) -> Answer {
+    answer(200, &json!({"access_token": name, "expires_in": 3600}).to_string())
+}
+
+fn answer(status: u16, body: &str) -> Answer {
+    let body = Body::Whole(body.as_bytes().to_vec());
+    Answer { status, content_type: None, retry_after: None, redirects_to: None, body }
+}
+
+fn throttled(retry_after: &str) -> Answer {
+    Answer { retry_after: Some(retry_after.to_owned()), ..answer(429, "") }
+}
+
+fn code(report: &SourceReport) -> Option<&'static str> {
+    report.error.as_ref().map(|error| error.code.as_str())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_is_stored_reported_and_published() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("t1")]);
+    let report = bench.harvest(&Event::default()).await;
+
+    assert_eq!((report.refreshed, report.fresh, report.deferred, report.failed), (1, 0, 0, 0));
+    let source = &report.sources[0];
+    assert_eq!(source.generation, Some(1));
+    assert_eq!(source.version_id.as_deref(), Some("v1"));
+    assert_eq!(source.attempts, 1);
+    let expires_at = source.expires_at.expect("an expiry").to_rfc3339_opts(SecondsFormat::Secs, true);
+    assert_eq!(expires_at, "2026-11-20T23:00:00Z");
+    assert_eq!(bench.outbox.messages.borrow().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_token_costs_no_request_and_no_message_until_it_is_due() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("t1"), token("t2")]);
+    bench.harvest_one().await;
+    tokio::time::advance(Duration::from_secs(35 * 60 - 1)).await;
+    assert_eq!(bench.harvest_one().await.outcome, Outcome::Fresh);
+    assert_eq!(bench.outbox.messages.borrow().len(), 1);
+
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let report = bench.harvest_one().await;
+    assert_eq!((report.outcome, report.generation), (Outcome::Refreshed, Some(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn repetitions_wait_with_exponential_jitter() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![answer(503, "")]);
+    let report = bench.harvest_one().await;
+
+    assert_eq!((report.outcome, code(&report), report.attempts), (Outcome::Failed, Some("endpoint_unavailable"), 4));
+    assert_eq!(bench.asked_at(), [0.0, 0.25, 0.75, 1.75]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_honoured_to_the_second() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![throttled("7"), throttled("Fri, 20 Nov 2026 22:00:20 GMT"), token("t1")]);
+    let report = bench.harvest_one().await;
+
+    assert_eq!((report.outcome, report.attempts), (Outcome::Refreshed, 3));
+    assert_eq!(bench.asked_at(), [0.0, 7.0, 20.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_beyond_the_deadline_is_deferred_at_once() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![throttled("3600")]);
+    let report = bench.harvest_one().await;
+
+    assert_eq!((report.outcome, code(&report), report.attempts), (Outcome::Deferred, Some("rate_limited"), 1));
+    assert_eq!(report.duration_ms, 0);
+    assert!(bench.outbox.messages.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_not_repeated() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![answer(400, r#"{"error": "invalid_scope"}"#)]);
+    let report = bench.harvest_one().await;
+    assert_eq!((code(&report), report.attempts), (Some("invalid_scope"), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_server_holds_up_nobody_and_not_the_report() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("never")]);
+    bench.server.latency.set(Duration::from_secs(3_600));
+    let report = bench.harvest_one().await;
+
+    assert_eq!((code(&report), report.outcome), (Some("endpoint_timeout"), Outcome::Failed));
+    assert_eq!(report.attempts, 4);
+    assert!(report.duration_ms <= 50_000, "{}", report.duration_ms);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_store_ends_with_the_runs_time() {
+    let bench = Bench::new(&["a"]);
+    bench.tokens.hangs.set(true);
+    let report = bench.harvest_one().await;
+    assert_eq!((code(&report), report.outcome), (Some("out_of_time"), Outcome::Deferred));
+    assert_eq!(report.duration_ms, 50_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_at_one_source_leaves_the_others_alone() {
+    let bench = Bench::new(&["a", "b"]);
+    bench.server.scripts.borrow_mut().insert("a".to_owned(), Box::new(|_| panic!("at one source")));
+    bench.answers("b", vec![token("t1")]);
+    let report = bench.harvest(&Event::default()).await;
+    assert_eq!(code(&report.sources[0]), Some("internal"));
+    assert_eq!(report.sources[1].outcome, Outcome::Refreshed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn definitions_are_remembered_for_five_minutes() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("t1")]);
+    bench.harvest_one().await;
+    tokio::time::advance(Duration::from_secs(299)).await;
+    bench.harvest_one().await;
+    assert_eq!(bench.secrets.reads.get(), 1);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    bench.harvest_one().await;
+    assert_eq!(bench.secrets.reads.get(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_is_tried_once_more_if_its_definition_changed() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("t1")]);
+    bench.harvest_one().await;
+    bench.define("a", "rotated");
+    let script = |request: &Request| {
+        use secrecy::ExposeSecret as _;
+        let rotated = request.body.as_ref().is_some_and(|body| body.expose_secret().contains("rotated"));
+        Ok(if rotated { token("t2") } else { answer(401, r#"{"error": "invalid_client"}"#) })
+    };
+    bench.server.scripts.borrow_mut().insert("a".to_owned(), Box::new(script));
+
+    let event = Event { force: true, ..Event::default() };
+    let report = bench.harvest(&event).await.sources.remove(0);
+    assert_eq!((report.outcome, report.attempts, report.generation), (Outcome::Refreshed, 2, Some(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_whose_definition_stands_is_not_tried_again() {
+    let bench = Bench::new(&["a", "b"]);
+    for source in ["a", "b"] {
+        bench.answers(source, vec![answer(401, r#"{"error": "unauthorized_client"}"#)]);
+    }
+    let report = bench.harvest(&Event::default()).await;
+    assert_eq!(report.sources.iter().map(|source| source.attempts).sum::<u32>(), 2);
+    assert_eq!(bench.secrets.reads.get(), 2, "once for the run, once for both sources");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_race_to_a_newer_good_token_is_fresh() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("ours")]);
+    let theirs = |tokens: &Tokens, ours: &TokenDocument| {
+        let mut theirs = ours.clone();
+        theirs.answer.access_token = SecretString::from("theirs");
+        tokens.write(&theirs);
+    };
+    bench.tokens.before_put.borrow_mut().push_back(Box::new(theirs));
+    let report = bench.harvest_one().await;
+
+    assert_eq!((report.outcome, report.generation), (Outcome::Fresh, Some(1)));
+    assert!(bench.tokens.stored.borrow()["a"].1.contains("theirs"));
+    assert!(bench.outbox.messages.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_race_to_an_older_token_is_run_again() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("ours")]);
+    let older = |tokens: &Tokens, ours: &TokenDocument| {
+        let mut older = ours.clone();
+        older.issued_at -= TimeDelta::minutes(5);
+        older.answer.access_token = SecretString::from("older");
+        tokens.write(&older);
+    };
+    bench.tokens.before_put.borrow_mut().push_back(Box::new(older));
+    let report = bench.harvest_one().await;
+
+    assert_eq!((report.outcome, report.generation), (Outcome::Refreshed, Some(2)));
+    assert!(bench.tokens.stored.borrow()["a"].1.contains("ours"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_reply_was_lost_counts_once() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("ours")]);
+    let already_written = |tokens: &Tokens, ours: &TokenDocument| {
+        tokens.write(ours);
+    };
+    bench.tokens.before_put.borrow_mut().push_back(Box::new(already_written));
+    let report = bench.harvest_one().await;
+    assert_eq!((report.outcome, report.generation), (Outcome::Refreshed, Some(1)));
+    assert_eq!(bench.tokens.writes.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_says_what_it_would_do_and_does_nothing() {
+    let bench = Bench::new(&["a"]);
+    let event = Event { dry_run: true, ..Event::default() };
+    let report = bench.harvest(&event).await;
+    assert!(report.dry_run);
+    assert_eq!((report.refreshed, report.sources[0].attempts), (1, 0));
+    assert_eq!(bench.tokens.writes.get(), 0);
+    assert!(bench.outbox.messages.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_no_secret_defines_are_reported() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("t1")]);
+    bench.secrets.stored.borrow_mut().insert("off".to_owned(), r#"{"enabled": false}"#.to_owned());
+    let sources = Some(vec!["a".to_owned(), "nobody".to_owned(), "off".to_owned()]);
+    let report = bench.harvest(&Event { sources, ..Event::default() }).await;
+
+    assert_eq!(
+        report.sources.iter().map(code).collect::<Vec<_>>(),
+        [None, Some("source_unknown"), Some("source_unknown")]
+    );
+    let words = report.sources[2].error.as_ref().expect("an error").message.clone();
+    assert_eq!(words, "the source is switched off (`enabled` is false)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_source_at_all_is_a_warning_that_says_how_to_add_one() {
+    let bench = Bench::new(&[]);
+    let report = bench.harvest(&Event::default()).await;
+    assert!(report.sources.is_empty());
+    assert_eq!(report.warnings[0].code, WarningCode::NoSources);
+    assert!(report.warnings[0].message.contains("harvest/<source>"), "{}", report.warnings[0].message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_too_slow_for_the_token_is_a_warning_with_the_arithmetic() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![answer(200, r#"{"access_token": "t", "expires_in": 1200}"#)]);
+    let report = bench.harvest(&Event::default()).await;
+    assert_eq!(report.warnings[0].code, WarningCode::ScheduleTooSlow);
+    assert_eq!(
+        report.warnings[0].message,
+        "tokens live 20 min, less than `min_ttl` (10 min) plus the schedule's interval (15 min): harvest at least \
+         every 10 min, or lower `min_ttl`"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_nobody_got_fail_the_harvest_but_not_its_work() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("t1")]);
+    bench.outbox.refuses.set(true);
+    let deadline = start() + TimeDelta::minutes(1);
+    let error = bench.harvester.harvest(&Event::default(), "run", deadline).await.expect_err("unpublished");
+    assert_eq!(error.to_string(), "messages could not be published: SNS PublishBatch: AuthorizationError");
+    let HarvestError::MessagesUnpublished { report, .. } = error else { panic!("{error}") };
+    assert_eq!(report.refreshed, 1);
+    assert_eq!(bench.tokens.writes.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuers_metadata_is_asked_for_once_for_all_its_sources() {
+    let bench = Bench::new(&[]);
+    for source in ["a", "b"] {
+        let definition = json!({"issuer": "https://as.example.com", "client_id": "c", "client_secret": "s"});
+        bench.secrets.stored.borrow_mut().insert(source.to_owned(), definition.to_string());
+    }
+    let metadata = r#"{"issuer": "https://as.example.com", "token_endpoint": "https://as.example.com/token"}"#;
+    bench.answers(".well-known/oauth-authorization-server", vec![answer(404, "")]);
+    bench.answers(".well-known/openid-configuration", vec![answer(200, metadata)]);
+    bench.answers("token", vec![token("t1")]);
+    let report = bench.harvest(&Event::default()).await;
+
+    assert_eq!(report.refreshed, 2);
+    assert_eq!(report.sources[0].attempts, 1, "metadata is no token request");
+    assert_eq!(bench.asked_at().len(), 4);
+}
