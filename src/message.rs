@@ -176,3 +176,114 @@ fn ascii_line(text: &str) -> String {
         .take(LONGEST_SUBJECT)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::report::ErrorCode;
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-20T22:00:00Z".parse().expect("a time")
+    }
+
+    fn report(outcome: Outcome, error: Option<SourceError>) -> SourceReport {
+        SourceReport {
+            source: "acme-crm".to_owned(),
+            outcome,
+            generation: Some(42),
+            expires_at: Some(now() + chrono::TimeDelta::minutes(42)),
+            version_id: Some("v42".to_owned()),
+            attempts: 1,
+            duration_ms: 5,
+            error,
+        }
+    }
+
+    fn message(report: &SourceReport) -> Option<Message> {
+        let event = TokenEvent {
+            environment: "prod",
+            run_id: "run",
+            bucket: "tokens",
+            key: Some("tokens/acme-crm.json"),
+            report,
+            issued_at: Some(now()),
+            owner: Some("crm-team@example.com"),
+            runbook_url: Some("https://wiki.example.com/crm"),
+        };
+        event.message(now())
+    }
+
+    fn failure(code: ErrorCode) -> SourceReport {
+        let words = Some("invalid_scope: no such scope".to_owned());
+        report(Outcome::Failed, Some(SourceError::new(code, "the server refused").with_provider_error(words)))
+    }
+
+    #[test]
+    fn a_refresh_is_told_to_machines_and_people() {
+        let message = message(&report(Outcome::Refreshed, None)).expect("a message");
+        assert_eq!(message.subject, "[prod] acme-crm: token refreshed");
+        assert_eq!(
+            serde_json::from_str::<Value>(&message.default).expect("JSON"),
+            json!({
+                "schema_version": 1, "event": "token.refreshed", "environment": "prod", "source": "acme-crm",
+                "run_id": "run", "generation": 42, "issued_at": "2026-11-20T22:00:00Z",
+                "expires_at": "2026-11-20T22:42:00Z", "bucket": "tokens", "key": "tokens/acme-crm.json",
+                "version_id": "v42",
+            })
+        );
+        assert_eq!(
+            message.email,
+            "acme-crm has a new token in s3://tokens/tokens/acme-crm.json (generation 42).\n\
+             It expires at 2026-11-20T22:42:00Z (in 42 min).\n"
+        );
+    }
+
+    #[test]
+    fn a_failure_says_what_how_long_and_what_next() {
+        let message = message(&failure(ErrorCode::InvalidScope)).expect("a message");
+        assert_eq!(message.subject, "[prod] acme-crm: token not refreshed, invalid_scope");
+        assert_eq!(
+            message.email,
+            "acme-crm could not be refreshed: the server refused (invalid_scope).\n\
+             The server said: invalid_scope: no such scope\n\
+             The last good token stays in place and works until 2026-11-20T22:42:00Z (in 42 min).\n\
+             Trying again will not help: someone has to change the source's definition, or its client at the provider.\n\
+             Owner: crm-team@example.com\n\
+             Runbook: https://wiki.example.com/crm\n"
+        );
+        let json: Value = serde_json::from_str(&message.default).expect("JSON");
+        assert_eq!(json["error"]["code"], "invalid_scope");
+        assert_eq!(json["token_expires_at"], "2026-11-20T22:42:00Z");
+    }
+
+    #[test]
+    fn the_mail_follows_the_state_of_the_old_token() {
+        let email = |report: &SourceReport| message(report).expect("a message").email;
+        let mut report = failure(ErrorCode::EndpointTimeout);
+        assert!(email(&report).contains("The next harvest tries again."));
+        report.expires_at = Some(now());
+        assert!(email(&report).contains("The last good token expired at 2026-11-20T22:00:00Z."));
+        report.expires_at = None;
+        assert!(email(&report).contains("its expiry is not stated"));
+        report.generation = None;
+        assert!(email(&report).contains("There is no usable token."));
+    }
+
+    #[test]
+    fn what_changes_nothing_for_readers_is_not_told() {
+        assert_eq!(message(&report(Outcome::Fresh, None)), None);
+        let throttled = SourceError::new(ErrorCode::RateLimited, "wait");
+        assert_eq!(message(&report(Outcome::Deferred, Some(throttled))), None);
+    }
+
+    #[test]
+    fn a_subject_is_ascii_and_short() {
+        let mut report = failure(ErrorCode::SourceUnknown);
+        report.source = "ä\n".repeat(64);
+        let subject = message(&report).expect("a message").subject;
+        assert_eq!(subject.len(), LONGEST_SUBJECT);
+        assert!(subject.starts_with("[prod] ????"), "{subject}");
+    }
+}

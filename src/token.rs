@@ -288,3 +288,150 @@ impl TokenDocument {
         digits
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    fn rule(min_ttl: i64, interval: i64) -> RefreshRule {
+        RefreshRule {
+            min_ttl: TimeDelta::minutes(min_ttl),
+            default_expires_in: TimeDelta::hours(1),
+            schedule_interval: TimeDelta::minutes(interval),
+        }
+    }
+
+    fn definition() -> Definition {
+        let definition = json!({
+            "token_endpoint": "https://as.example.com/token", "client_id": "c", "client_secret": "s", "scope": "read"
+        });
+        Definition::parse(&definition.to_string()).expect("valid").expect("enabled")
+    }
+
+    fn stored(expires_at: Option<&str>) -> StoredToken {
+        StoredToken {
+            etag: "etag".to_owned(),
+            version_id: Some("v41".to_owned()),
+            metadata: Some(StoredMetadata {
+                generation: 41,
+                issued_at: at("2026-11-20T22:00:00Z"),
+                expires_at: expires_at.map(at),
+                token_sha256: "0123456789abcdef".to_owned(),
+                definition_sha256: definition().public_sha256,
+            }),
+        }
+    }
+
+    fn due_at(stored: Option<&StoredToken>, force: bool, now: &str) -> Option<Due> {
+        due(stored, &definition(), &rule(10, 15), force, at(now))
+    }
+
+    #[test]
+    fn a_third_of_the_lifetime_before_the_end_or_earlier_for_min_ttl() {
+        let refresh_after = |min_ttl, interval, expires_at: &str| {
+            rfc3339(rule(min_ttl, interval).refresh_after(at("2026-11-20T22:00:00Z"), Some(at(expires_at))))
+        };
+        assert_eq!(refresh_after(10, 15, "2026-11-20T23:00:00Z"), "2026-11-20T22:35:00Z", "25 min beat 20 min");
+        assert_eq!(refresh_after(1, 15, "2026-11-20T23:00:00Z"), "2026-11-20T22:40:00Z", "20 min beat 16 min");
+        assert_eq!(refresh_after(10, 15, "2026-11-21T10:00:00Z"), "2026-11-21T06:00:00Z", "4 h of 12 h");
+        assert_eq!(refresh_after(10, 15, "2026-11-20T22:05:00Z"), "2026-11-20T22:00:00Z", "never before it was issued");
+    }
+
+    #[test]
+    fn a_token_is_due_from_the_second_on() {
+        let token = stored(Some("2026-11-20T23:00:00Z"));
+        assert_eq!(due_at(Some(&token), false, "2026-11-20T22:34:59Z"), None);
+        assert_eq!(due_at(Some(&token), false, "2026-11-20T22:35:00Z"), Some(Due::Expiring));
+    }
+
+    #[test]
+    fn an_unstated_expiry_is_refreshed_by_the_assumed_lifetime() {
+        let token = stored(None);
+        assert_eq!(due_at(Some(&token), false, "2026-11-20T22:34:59Z"), None);
+        assert_eq!(due_at(Some(&token), false, "2026-11-20T22:35:00Z"), Some(Due::Expiring));
+    }
+
+    #[test]
+    fn no_token_force_and_another_definition_make_it_due() {
+        let now = "2026-11-20T22:01:00Z";
+        let token = stored(Some("2026-11-20T23:00:00Z"));
+        assert_eq!(due_at(None, false, now), Some(Due::NoToken));
+        assert_eq!(due_at(Some(&token), true, now), Some(Due::Forced));
+
+        let foreign = StoredToken { metadata: None, ..token.clone() };
+        assert_eq!(due_at(Some(&foreign), false, now), Some(Due::NoToken));
+
+        let mut other = token;
+        other.metadata.as_mut().expect("metadata").definition_sha256 = "other".to_owned();
+        assert_eq!(due_at(Some(&other), false, now), Some(Due::DefinitionChanged));
+    }
+
+    #[test]
+    fn a_lifetime_that_fits_exactly_is_no_warning() {
+        let too_slow = |expires_at| rule(10, 15).too_slow(at("2026-11-20T22:00:00Z"), Some(at(expires_at)));
+        assert_eq!(too_slow("2026-11-20T22:25:00Z"), None);
+        assert!(too_slow("2026-11-20T22:24:59Z").is_some());
+    }
+
+    fn document(answer: &str) -> TokenDocument {
+        let source = Source { name: SourceName::parse("acme-crm").expect("a name"), definition: definition() };
+        let issued_at = at("2026-11-20T22:00:00Z");
+        let answer = crate::oauth::Answer {
+            status: 200,
+            content_type: None,
+            retry_after: None,
+            redirects_to: None,
+            body: crate::oauth::Body::Whole(answer.as_bytes().to_vec()),
+        };
+        let answer =
+            crate::oauth::read_token_answer(&answer, &source.definition, issued_at, issued_at).expect("a token");
+        TokenDocument::new(&source, answer, &rule(10, 15), issued_at, Some(&stored(None)))
+    }
+
+    #[test]
+    fn the_document_says_what_jobs_read() {
+        let document = document(r#"{"access_token": "t", "expires_in": 3600, "instance_url": "https://eu12"}"#);
+        let json: Value = serde_json::from_str(document.to_json().expose_secret()).expect("JSON");
+        assert_eq!(
+            json,
+            json!({
+                "schema_version": 1, "source": "acme-crm", "access_token": "t", "token_type": "Bearer",
+                "scope": "read", "issued_at": "2026-11-20T22:00:00Z", "expires_at": "2026-11-20T23:00:00Z",
+                "refresh_after": "2026-11-20T22:35:00Z", "generation": 42, "extra": {"instance_url": "https://eu12"},
+            })
+        );
+        assert!(!format!("{document:?}").contains("\"t\""));
+    }
+
+    #[test]
+    fn metadata_is_read_as_it_was_written() {
+        for answer in
+            [r#"{"access_token": "t", "expires_in": 3600, "refresh_token_expires_in": 60}"#, r#"{"access_token": "t"}"#]
+        {
+            let document = document(answer);
+            let metadata: HashMap<_, _> =
+                document.metadata().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            assert_eq!(StoredMetadata::parse(&metadata), document.stored(String::new(), None).metadata);
+            assert_eq!(metadata["token-sha256"].len(), TOKEN_SHA256_DIGITS);
+            assert_eq!(metadata.contains_key("grant-expires-at"), answer.contains("refresh_token"));
+        }
+    }
+
+    #[test]
+    fn damaged_metadata_counts_as_none() {
+        let mut metadata: HashMap<_, _> = document(r#"{"access_token": "t"}"#)
+            .metadata()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        metadata.insert("expires-at".to_owned(), "tomorrow".to_owned());
+        assert_eq!(StoredMetadata::parse(&metadata), None);
+        assert_eq!(StoredMetadata::parse(&HashMap::new()), None);
+    }
+}
