@@ -1,4 +1,4 @@
-//! What a harvest needs from the world, in its own words. [`crate::http`] and [`crate::aws`] provide it.
+//! What a harvest needs from the world, in its own words. The rooms `http`, `aws` and `system` provide it.
 
 #![expect(async_fn_in_trait, reason = "a harvest runs on one thread, so no future has to be Send")]
 
