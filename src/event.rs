@@ -38,7 +38,7 @@ fn read_names(names: &Value) -> Option<Vec<String>> {
     let mut names = names
         .as_array()?
         .iter()
-        .map(|name| name.as_str().map(|name| text::printable(name, 64)))
+        .map(|name| name.as_str().map(|name| text::printable(name, 64)).filter(|name| !name.is_empty()))
         .collect::<Option<Vec<_>>>()?;
     names.sort();
     names.dedup();
@@ -84,6 +84,7 @@ mod tests {
         for (event, message) in [
             (json!({"sources": "a"}), "the event's `sources` must be an array of source names"),
             (json!({"sources": [1]}), "the event's `sources` must be an array of source names"),
+            (json!({"sources": [" "]}), "the event's `sources` must be an array of source names"),
             (json!({"force": "yes"}), "the event's `force` must be true or false"),
             (json!({"dry_run": 1}), "the event's `dry_run` must be true or false"),
         ] {

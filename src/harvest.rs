@@ -279,10 +279,12 @@ impl<P: Ports> Harvester<P> {
             let request =
                 oauth::token_request(definition, &token_endpoint, &unique, issued_at).map_err(Rejection::terminal)?;
             progress.attempts.set(progress.attempts.get() + 1);
-            let answer = self.world.server.send(&request, &definition.tls, timeout).await?;
+            let answer = self.world.server.send(&request, &definition.tls, timeout).await;
             let now = self.world.clock.now();
-            let answer = oauth::read_token_answer(&answer, definition, issued_at, now)?;
-            Ok((answer, issued_at))
+            answer
+                .and_then(|answer| oauth::read_token_answer(&answer, definition, issued_at, now))
+                .map(|answer| (answer, issued_at))
+                .map_err(|rejection| rejection.for_grant(&definition.grant))
         };
         self.with_retries(run, source, attempt).await
     }

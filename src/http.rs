@@ -130,25 +130,21 @@ fn unanswered(error: &reqwest::Error) -> Rejection {
     let detail = causes.last().map(|cause| text::printable(&cause.to_string(), 200)).unwrap_or_default();
     let tls = causes.iter().any(|cause| is_tls(*cause));
 
-    let (code, message) = if error.is_connect() && error.is_timeout() {
-        (ErrorCode::EndpointUnreachable, "no connection to the endpoint in time".to_owned())
-    } else if error.is_timeout() {
-        (ErrorCode::EndpointTimeout, "the endpoint did not answer in time".to_owned())
-    } else if tls {
-        (ErrorCode::EndpointUnreachable, format!("no secure connection to the endpoint: {detail}"))
+    let unreachable = |message: String| SourceError::new(ErrorCode::EndpointUnreachable, message);
+    if tls {
+        // A certificate does not become valid within seconds.
+        Rejection::terminal(unreachable(format!("no secure connection to the endpoint: {detail}")))
+    } else if error.is_connect() && error.is_timeout() {
+        Rejection::transient(unreachable("no connection to the endpoint in time".to_owned()))
     } else if error.is_connect() {
-        (ErrorCode::EndpointUnreachable, format!("no connection to the endpoint: {detail}"))
+        Rejection::transient(unreachable(format!("no connection to the endpoint: {detail}")))
+    } else if error.is_timeout() {
+        Rejection::lost(SourceError::new(ErrorCode::EndpointTimeout, "the endpoint did not answer in time"))
     } else if error.is_builder() {
-        (ErrorCode::DefinitionInvalid, "the request can't be built from the definition".to_owned())
+        let message = "the request can't be built from the definition";
+        Rejection::terminal(SourceError::new(ErrorCode::DefinitionInvalid, message))
     } else {
-        (ErrorCode::EndpointUnreachable, format!("the connection broke before an answer came: {detail}"))
-    };
-    let error = SourceError::new(code, message);
-    // A certificate does not become valid within seconds.
-    if tls || code == ErrorCode::DefinitionInvalid {
-        Rejection::terminal(error)
-    } else {
-        Rejection::transient(error, None)
+        Rejection::lost(unreachable(format!("the connection broke before an answer came: {detail}")))
     }
 }
 

@@ -87,6 +87,8 @@ pub struct Rejection {
     pub error: SourceError,
     /// Whether the same request may be sent again in this run.
     pub repeat: Repeat,
+    /// Whether the server may have acted on the request, so that a refresh token that it replaces is already used up.
+    pub answer_lost: bool,
     /// Whether the server refused the client itself, so that its credentials may have been changed.
     pub client_refused: bool,
 }
@@ -94,12 +96,26 @@ pub struct Rejection {
 impl Rejection {
     /// One that more requests can't help.
     pub fn terminal(error: SourceError) -> Self {
-        Self { error, repeat: Repeat::Never, client_refused: false }
+        Self { error, repeat: Repeat::Never, answer_lost: false, client_refused: false }
     }
 
     /// One that may pass by itself within seconds.
-    pub fn transient(error: SourceError, retry_after: Option<Duration>) -> Self {
-        Self { error, repeat: Repeat::AfterBackoff(retry_after), client_refused: false }
+    pub fn transient(error: SourceError) -> Self {
+        Self { repeat: Repeat::AfterBackoff(None), ..Self::terminal(error) }
+    }
+
+    /// One whose request was sent, whatever became of it.
+    pub fn lost(error: SourceError) -> Self {
+        Self { answer_lost: true, ..Self::transient(error) }
+    }
+
+    /// The same for a grant that a second request could destroy: what is lost is not asked for again in this run.
+    #[must_use]
+    pub fn for_grant(self, grant: &Grant) -> Self {
+        match grant {
+            Grant::RefreshToken(_) if self.answer_lost => Self { repeat: Repeat::Never, ..self },
+            _ => self,
+        }
     }
 }
 
@@ -341,10 +357,13 @@ fn rejection(
         }
     };
     let passing = matches!(code, ErrorCode::RateLimited | ErrorCode::EndpointTimeout | ErrorCode::EndpointUnavailable);
+    let provider_error = members.ok().and_then(provider_error).map(|words| masked(&words, definition));
     Rejection {
-        error: SourceError::new(code, message)
-            .with_provider_error(members.ok().and_then(|members| provider_error(members, definition))),
+        error: SourceError::new(code, masked(&message, definition))
+            .with_provider_error(provider_error.map(|words| words.chars().take(LONGEST_PROVIDER_ERROR).collect())),
         repeat: if passing { Repeat::AfterBackoff(retry_after) } else { Repeat::Never },
+        // A gateway's errors: the server behind it may have answered.
+        answer_lost: matches!(status, 502 | 504),
         client_refused: status == 401 || code == ErrorCode::InvalidClient,
     }
 }
@@ -362,22 +381,27 @@ fn in_words(code: ErrorCode) -> &'static str {
     }
 }
 
-/// `<error>: <error_description>`, masked, printable and short.
-fn provider_error(members: &Map<String, Value>, definition: &Definition) -> Option<String> {
+/// `<error>: <error_description>`, as the server wrote it.
+fn provider_error(members: &Map<String, Value>) -> Option<String> {
     let error = members.get("error")?.as_str()?;
-    let words = match members.get("error_description").and_then(Value::as_str) {
+    Some(match members.get("error_description").and_then(Value::as_str) {
         Some(description) => format!("{error}: {description}"),
         None => error.to_owned(),
-    };
+    })
+}
+
+/// Words of a server on one line, without any secret of the source, which it may have echoed.
+///
+/// To be cut only afterwards, so that no half of a secret is left at the end.
+fn masked(words: &str, definition: &Definition) -> String {
     let basic = match &definition.client_authentication {
         ClientAuthentication::Basic(secret) => basic_credentials(&definition.client_id, secret),
         _ => String::new(),
     };
     let secrets = || definition.secrets().chain([basic.as_str()]);
-    // Masked before it is cut, so that no half of a secret is left at the end.
-    let masked = text::masked(&words, secrets());
-    let printable = text::printable(&text::masked(&text::printable(&masked, usize::MAX), secrets()), usize::MAX);
-    Some(printable.chars().take(LONGEST_PROVIDER_ERROR).collect())
+    // Twice: making it printable may join what was apart.
+    let printable = text::printable(&text::masked(words, secrets()), usize::MAX);
+    text::masked(&printable, secrets())
 }
 
 fn token_answer(

@@ -201,7 +201,7 @@ impl Definition {
         let min_ttl = fields.duration("min_ttl", TimeDelta::zero());
         let default_expires_in = fields.duration("default_expires_in", TimeDelta::seconds(1));
         let verify_url = fields.endpoint_url("verify_url");
-        let owner = fields.string("owner");
+        let owner = fields.line("owner");
         let runbook_url = fields.link("runbook_url");
 
         let definition = Self {
@@ -360,7 +360,9 @@ impl Catalog {
                 "a source's name must be 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
             )),
         });
-        let shown = text::printable(name, 64);
+        // Names that are no source's are shown all the same, in reports and in message attributes, which can't be empty.
+        let shown = Some(text::printable(name, 64)).filter(|name| !name.is_empty());
+        let shown = shown.unwrap_or_else(|| "(no name)".to_owned());
         let entry = match self.secret_of.insert(shown.clone(), secret.to_owned()) {
             Some(other) if other == secret => {
                 Err(SourceError::new(ErrorCode::DefinitionInvalid, format!("defined twice in the secret `{secret}`")))

@@ -85,7 +85,7 @@ impl AuthorizationServer for Rc<Server> {
         tokio::time::sleep(latency.min(timeout)).await;
         if latency > timeout {
             let error = SourceError::new(ErrorCode::EndpointTimeout, "the endpoint did not answer in time");
-            return Err(Rejection::transient(error, None));
+            return Err(Rejection::lost(error));
         }
         let client = request.url.path().trim_matches('/').to_owned();
         let mut scripts = self.scripts.borrow_mut();
@@ -290,6 +290,21 @@ async fn a_wait_beyond_the_deadline_is_deferred_at_once() {
     assert_eq!((report.outcome, code(&report), report.attempts), (Outcome::Deferred, Some("rate_limited"), 1));
     assert_eq!(report.duration_ms, 0);
     assert!(bench.outbox.messages.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_whose_answer_may_be_lost_is_not_repeated() {
+    let bench = Bench::new(&["a"]);
+    let definition = json!({
+        "token_endpoint": "https://as.example.com/a", "client_id": "c", "client_secret": "s", "refresh_token": "r"
+    });
+    bench.secrets.stored.borrow_mut().insert("a".to_owned(), definition.to_string());
+    for (status, attempts) in [(502, 1), (504, 1), (503, 4)] {
+        bench.answers("a", vec![answer(status, "")]);
+        assert_eq!(bench.harvest_one().await.attempts, attempts, "{status}");
+    }
+    bench.server.latency.set(Duration::from_secs(3_600));
+    assert_eq!(bench.harvest_one().await.attempts, 1, "a timeout");
 }
 
 #[tokio::test(start_paused = true)]

@@ -352,6 +352,12 @@ fn the_servers_words_are_masked_printable_and_short() {
 }
 
 #[test]
+fn what_a_server_echoes_elsewhere_is_masked_too() {
+    let echo = rejected(200, r#"{"the secret": "x"}"#).error.message;
+    assert!(echo.ends_with("it has *** (a string)"), "{echo}");
+}
+
+#[test]
 fn a_redirect_names_where_to_but_not_with_what() {
     let redirect = Answer { redirects_to: Some("https://login.example.com".to_owned()), ..answer(302, "") };
     assert_eq!(

@@ -69,6 +69,9 @@ const RESERVED_PARAMS: [(&str, &str); 7] = [
     ("client_assertion_type", "token_endpoint_auth_method"),
 ];
 
+/// Longest text that is shown to people as it is.
+const LONGEST_LINE: usize = 200;
+
 /// Headers that belong to the connection or to the form body.
 const RESERVED_HEADERS: [&str; 6] = ["connection", "content-length", "content-type", "host", "te", "transfer-encoding"];
 
@@ -184,6 +187,16 @@ impl Fields {
         };
         self.fault(field, reason);
         None
+    }
+
+    /// A string that is shown to people.
+    pub(super) fn line(&mut self, field: &str) -> Option<String> {
+        let line = self.string(field)?;
+        if line.contains(char::is_control) || line.chars().count() > LONGEST_LINE {
+            self.fault(field, format_args!("must be one line of at most {LONGEST_LINE} characters"));
+            return None;
+        }
+        Some(line)
     }
 
     pub(super) fn secret(&mut self, field: &str) -> Option<SecretString> {

@@ -170,6 +170,7 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         ),
         (json!({"runbook_url": "wiki"}), "`runbook_url` must be a URL such as https://wiki.example.com/runbook"),
         (json!({"owner": ["me"]}), "`owner` must be a string"),
+        (json!({"owner": "a\nb"}), "`owner` must be one line of at most 200 characters"),
         (json!({"enabled": "no"}), "`enabled` must be true or false"),
         (json!({"provider": "acme"}), "`provider` must be one of cognito, linkedin, onegov-nsw"),
         (json!({"base_url": "https://proxy.example.com"}), "`base_url` is for built-in providers: give `provider` too"),
@@ -265,11 +266,15 @@ fn a_secret_holds_one_definition_or_several() {
 
 #[test]
 fn a_bad_definition_fails_alone() {
-    let packed = json!({"sources": {"bad": {"client_id": 5}, "Bad Name": minimal(), "good": minimal()}}).to_string();
+    let packed = json!({"sources": {"bad": {"client_id": 5}, "Bad Name": minimal(), "": minimal(), "good": minimal()}})
+        .to_string();
     let catalog = catalog(&[("pack", packed), ("broken", "{".to_owned())]);
     let entries = entries(&catalog);
-    assert_eq!(entries.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["Bad Name", "bad", "broken", "good"]);
-    assert_eq!(entries[3].1, "ok");
+    assert_eq!(
+        entries.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        ["(no name)", "Bad Name", "bad", "broken", "good"]
+    );
+    assert_eq!(entries[4].1, "ok");
     assert!(entries[0].1.starts_with("a source's name must be"), "{}", entries[0].1);
 }
 
