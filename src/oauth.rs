@@ -1,7 +1,6 @@
 //! Requests to a token endpoint and what its answers mean (RFC 6749), and metadata of an issuer (RFC 8414).
 
 use std::fmt;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
