@@ -93,11 +93,13 @@ impl AuthorizationServer for Rc<Server> {
     }
 }
 
+type Interruption = Box<dyn FnOnce(&Tokens, &TokenDocument)>;
+
 #[derive(Default)]
 struct Tokens {
     stored: RefCell<BTreeMap<String, (StoredToken, String)>>,
     /// What happens just before the next writes.
-    before_put: RefCell<VecDeque<Box<dyn FnOnce(&Tokens, &TokenDocument)>>>,
+    before_put: RefCell<VecDeque<Interruption>>,
     writes: Cell<usize>,
     hangs: Cell<bool>,
 }
