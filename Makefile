@@ -29,9 +29,11 @@ build: tools ## Make the zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
 test: tools $(NODE_MODULES) ## Run all tests: units, real servers on loopback, the binary in Lambda's runtime
 	@cargo test --locked
 
-lint: ## Check formatting and lints
+lint: tools ## Check formatting, lints, and which module may know which
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- --deny warnings
+	@$(VENV)/ruff format --quiet --check local && $(VENV)/ruff check --quiet local
+	@.ci/check-rooms
 
 tools: # What tests and builds need of Python, in .local/venv
 	@python3 local/run.py --tools-only

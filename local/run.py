@@ -1,0 +1,43 @@
+"""`make invoke-local`: the whole harvester on this machine, from nothing to a token.
+
+This half runs on any Python 3 and prepares: it checks the machine and what the environment
+variables `EVENT` (the event file) and `SOURCE` (the user's own definition) name, installs the tools
+into `.local/venv`, and then becomes the other half, `harvest.py`, on that environment's Python.
+With `--tools-only` it ends once the tools are there, for whoever else needs them.
+"""
+
+import os
+import sys
+
+MINIMUM_PYTHON = (3, 10)  # what moto needs
+TOOLS_ONLY = "--tools-only"
+
+
+def main() -> int:
+    """Prepares, and becomes the other half; returns an exit status if that cannot be."""
+    if os.name != "posix":
+        return refuse("the local run needs Linux or macOS; on Windows it works inside WSL")
+    if sys.version_info < MINIMUM_PYTHON:
+        wanted, found = (".".join(map(str, v)) for v in (MINIMUM_PYTHON, sys.version_info[:2]))
+        return refuse(
+            f"Python {wanted} or newer is needed and python3 is {found}: "
+            "install a newer one and put it first on the PATH"
+        )
+    if sys.argv[1:] not in ([], [TOOLS_ONLY]):
+        return refuse(f"the only argument is {TOOLS_ONLY}; EVENT and SOURCE are variables")
+    # Older interpreters could not even parse these.
+    import console
+    import tools
+
+    todo = tools.prepare if TOOLS_ONLY in sys.argv else tools.prepare_and_continue
+    return console.reporting_failures(todo)
+
+
+def refuse(sentence: str) -> int:
+    """Says why nothing can be done here."""
+    sys.stderr.write(f"error: {sentence}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
