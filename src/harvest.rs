@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::Retryable as _;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
@@ -274,7 +274,9 @@ impl<P: Ports> Harvester<P> {
         let definition = &source.definition;
         let token_endpoint = self.token_endpoint(run, source).await?;
         let attempt = || async {
-            let (issued_at, timeout) = self.time_for_request(run)?;
+            let (now, timeout) = self.time_for_request(run)?;
+            // Stored in whole seconds, so counted from one: of two runs in one second, each sees the other's as newer.
+            let issued_at = now.trunc_subsecs(0);
             let unique = self.world.random.unique();
             let request =
                 oauth::token_request(definition, &token_endpoint, &unique, issued_at).map_err(Rejection::terminal)?;
@@ -351,7 +353,7 @@ impl<P: Ports> Harvester<P> {
                     source.name = %source.name,
                     error.code = rejection.error.code.as_str(),
                     error.message = rejection.error.message,
-                    retry.wait_ms = wait.as_millis(),
+                    retry.wait_s = wait.as_secs_f64(),
                     "request failed, trying again"
                 );
             })

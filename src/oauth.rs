@@ -161,7 +161,7 @@ pub fn token_request(
         params.append_pair("scope", scope);
     }
     for (name, value) in &definition.params {
-        params.append_pair(name, value);
+        params.append_pair(name, value.expose_secret());
     }
     match &definition.client_authentication {
         ClientAuthentication::Basic(secret) => {
@@ -400,7 +400,7 @@ fn masked(words: &str, definition: &Definition) -> String {
     let secrets = || definition.secrets().chain([basic.as_str()]);
     // Twice: making it printable may join what was apart.
     let printable = text::printable(&text::masked(words, secrets()), usize::MAX);
-    text::masked(&printable, secrets())
+    text::without_jwts(&text::masked(&printable, secrets()))
 }
 
 fn token_answer(

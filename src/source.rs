@@ -145,7 +145,7 @@ pub struct Definition {
     /// Space-delimited; `None`: the parameter is not sent.
     pub scope: Option<String>,
     /// Further request parameters, in order; a name may repeat (RFC 8707).
-    pub params: Vec<(String, String)>,
+    pub params: Vec<(String, SecretString)>,
     /// Further request headers; values may be API keys.
     pub headers: Vec<(String, SecretString)>,
     /// Connection settings.
@@ -252,7 +252,7 @@ impl Definition {
             .params
             .iter()
             .filter(|(name, _)| !matches!(name.as_str(), "audience" | "resource"))
-            .map(|(_, value)| value.as_str());
+            .map(|(_, value)| value.expose_secret());
         self.credentials().chain(headers).chain(params)
     }
 }

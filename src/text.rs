@@ -33,6 +33,22 @@ pub fn masked<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String 
     forms.iter().fold(text.to_owned(), |text, form| text.replace(form.as_ref(), MASK))
 }
 
+/// The text without anything that has the form of a signed JWT (RFC 7515 section 7.1): an assertion or a token that
+/// a server echoes. It is `eyJ`, the beginning of every JSON object in base64url, and two dots behind that.
+pub fn without_jwts(text: &str) -> String {
+    let part = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+    let mut rest = text;
+    let mut shown = String::with_capacity(text.len());
+    while let Some(begin) = rest.find("eyJ") {
+        let length = rest[begin..].find(|character| !part(character)).unwrap_or(rest.len() - begin);
+        let word = &rest[begin..begin + length];
+        shown.push_str(&rest[..begin]);
+        shown.push_str(if word.matches('.').count() >= 2 { MASK } else { word });
+        rest = &rest[begin + length..];
+    }
+    shown + rest
+}
+
 /// SHA-256, lower-case hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
@@ -61,6 +77,12 @@ mod tests {
             masked("sent p@ss word, p%40ss+word and p%40ss%20word", secrets.into_iter()),
             "sent ***, *** and ***"
         );
+    }
+
+    #[test]
+    fn a_jwt_is_masked_wherever_it_stands() {
+        assert_eq!(without_jwts("bad eyJhbGci.eyJpc3Mi.c2ln, sorry"), "bad ***, sorry");
+        assert_eq!(without_jwts("eyJ and eyJhbGci.once"), "eyJ and eyJhbGci.once");
     }
 
     #[test]

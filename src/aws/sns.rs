@@ -66,7 +66,7 @@ impl SnsPublisher {
                 first.message().unwrap_or_default()
             );
             let Some(wait) = waits.next() else { return Err(StoreError(reason)) };
-            warn!(error.message = reason, retry.wait_ms = wait.as_millis(), "messages refused, trying again");
+            warn!(error.message = reason, retry.wait_s = wait.as_secs_f64(), "messages refused, trying again");
             entries.retain(|entry| failed.iter().any(|failed| failed.id() == entry.id()));
             tokio::time::sleep(wait).await;
         }

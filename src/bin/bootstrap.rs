@@ -142,8 +142,8 @@ async fn report_start_up_error(diagnostic: &Diagnostic) {
     }
 }
 
-/// The one place where the environment is read.
+/// The one place where the environment is read. Empty counts as unset.
 #[expect(clippy::disallowed_methods, reason = "this is what `Config` is given")]
 fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

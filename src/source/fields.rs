@@ -477,7 +477,7 @@ impl Fields {
         scope.filter(|scope| !scope.is_empty())
     }
 
-    pub(super) fn params(&mut self) -> Vec<(String, String)> {
+    pub(super) fn params(&mut self) -> Vec<(String, SecretString)> {
         let mut params = Vec::new();
         for (name, value) in self.object("params") {
             let field = format!("params.{}", text::printable(&name, 64));
@@ -494,7 +494,7 @@ impl Fields {
                 _ => None,
             };
             match values {
-                Some(values) => params.extend(values.into_iter().map(|value| (name.clone(), value))),
+                Some(values) => params.extend(values.into_iter().map(|value| (name.clone(), value.into()))),
                 None => self.fault(&field, "must be a string or an array of strings"),
             }
         }

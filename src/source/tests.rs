@@ -80,7 +80,7 @@ fn scope_is_a_string_or_an_array_and_an_empty_one_is_not_sent() {
 #[test]
 fn a_param_may_repeat() {
     let definition = parse(&json!({"params": {"resource": ["https://a", "https://b"], "tenant": "t"}}));
-    let params: Vec<_> = definition.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let params: Vec<_> = definition.params.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
     assert_eq!(params, [("resource", "https://a"), ("resource", "https://b"), ("tenant", "t")]);
 }
 
