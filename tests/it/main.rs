@@ -1,0 +1,17 @@
+//! The harvester against real servers: AWS from an emulator, authorization servers over real sockets, the binary
+//! through Lambda's runtime API. Faults that no server has by itself are forced by scripted ones.
+
+#![expect(clippy::expect_used, reason = "a test that can't be set up has failed")]
+
+mod support;
+
+mod authorization_server;
+mod bad_answers;
+mod definitions;
+mod lambda;
+mod messages;
+mod schemas;
+mod secrecy;
+mod snapshots;
+mod token_requests;
+mod token_store;

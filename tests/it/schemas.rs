@@ -1,0 +1,230 @@
+//! The published JSON Schemas say what the program really reads and writes.
+
+use jsonschema::Validator;
+use rcgen::KeyPair;
+use serde_json::{Value, json};
+use wiremock::ResponseTemplate;
+
+use token_harvester::source::{Catalog, Secret};
+
+use crate::support::deployment::Deployment;
+use crate::support::proxy::{aws_proxy, published};
+use crate::support::sockets::Authority;
+use crate::support::token_endpoint::{and, answer_at, answer_next, answered, client_at, client_of, granted, granting};
+
+/// A schema of `schemas/`, which must itself be a good one of draft 2020-12.
+fn schema(name: &str) -> Validator {
+    let path = format!("{}/schemas/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let schema: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert!(jsonschema::meta::is_valid(&schema), "{path}");
+    jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema")
+}
+
+#[track_caller]
+fn assert_valid(schema: &Validator, instance: &Value) {
+    let faults: Vec<_> =
+        schema.iter_errors(instance).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
+    assert!(faults.is_empty(), "{faults:#?} in {instance:#}");
+}
+
+#[tokio::test]
+async fn what_a_harvest_emits_is_valid() {
+    let (document, message, report) = (schema("token-document"), schema("token-message"), schema("report"));
+    let deployment = Deployment::new().await;
+    let server = granting().await;
+    let at = |path: &str| client_at(&format!("{}{path}", server.uri()));
+    let members = json!({
+        "access_token": "token", "token_type": "mac", "scope": ["a", "b"], "expires_in": 3600, "refresh_token": "next",
+        "refresh_token_expires_in": 86_400, "instance_url": "https://example.com", "list": [1, null, {"a": true}],
+    });
+    answer_at(&server, "/much", answered(200, members)).await;
+    answer_at(&server, "/little", answered(200, json!({"access_token": "token"}))).await;
+    answer_next(&server, "/later", 1, granted("token")).await;
+    answer_at(&server, "/later", ResponseTemplate::new(429).insert_header("retry-after", "3600")).await;
+    answer_next(&server, "/worse", 1, granted("token")).await;
+    answer_at(&server, "/worse", answered(401, json!({"error": "invalid_client", "error_description": "no"}))).await;
+    let much = json!({"owner": "somebody", "runbook_url": "https://example.com/", "refresh_token": "first"});
+    deployment.define("much", and(at("/much"), much)).await;
+    deployment.define("little", and(at("/little"), json!({"default_expires_in": "20m"}))).await;
+    deployment.define("later", at("/later")).await;
+    deployment.define("worse", at("/worse")).await;
+    deployment.define("Bad Name", "{}").await;
+
+    let proxy = aws_proxy().await;
+    let deployment = deployment.with("AWS_ENDPOINT_URL_SNS", proxy.uri());
+    let mut warnings = 0;
+    let named = json!({"sources": ["much", "Nobody"], "force": true});
+    for event in [json!({"dry_run": true}), json!({}), json!({}), json!({"force": true}), named] {
+        let emitted = serde_json::to_value(deployment.harvest(event).await).expect("JSON");
+        assert_valid(&report, &emitted);
+        warnings += emitted["warnings"].as_array().expect("warnings").len();
+    }
+    let nothing = Deployment::new().await.harvest_due().await;
+    assert_valid(&report, &serde_json::to_value(nothing).expect("JSON"));
+    for source in ["much", "little", "later", "worse"] {
+        assert_valid(&document, &deployment.document(source).await);
+    }
+    let messages = published(&proxy).await;
+    let count = |event: &str| messages.iter().filter(|message| message.attributes["event"] == event).count();
+    assert!(count("token.refreshed") >= 6 && count("token.failed") >= 4 && warnings >= 3);
+    for sent in &messages {
+        assert_valid(&message, &sent.default);
+    }
+}
+
+/// Whether the parser takes a secret with this text, and all that is in it.
+fn parses(text: &str) -> Result<(), String> {
+    let secret = Secret { name: "acme".to_owned(), content: Ok(text.into()) };
+    let catalog = Catalog::new(vec![secret]);
+    catalog.iter().try_for_each(|(_, source)| source.as_ref().map(|_| ()).map_err(ToString::to_string))
+}
+
+#[test]
+fn schema_and_parser_agree_on_definitions() {
+    let schema = schema("definition");
+    for definition in good_definitions() {
+        assert_eq!(parses(&definition.to_string()), Ok(()), "{definition:#}");
+        assert_valid(&schema, &definition);
+    }
+    for definition in bad_definitions() {
+        assert!(parses(&definition.to_string()).is_err(), "the parser takes {definition:#}");
+        assert!(!schema.is_valid(&definition), "the schema takes {definition:#}");
+    }
+}
+
+/// A definition of the plainest kind.
+fn base() -> Value {
+    json!({"token_endpoint": "https://as.example.com/token", "client_id": "client", "client_secret": "s"})
+}
+
+fn with(fields: Value) -> Value {
+    and(base(), fields)
+}
+
+fn without(field: &str, fields: Value) -> Value {
+    let mut definition = with(fields);
+    definition.as_object_mut().expect("an object").remove(field);
+    definition
+}
+
+/// All fields of `private_key_jwt`.
+fn jwt() -> Value {
+    json!({
+        "token_endpoint_auth_method": "private_key_jwt", "key_id": "1", "assertion_algorithm": "ES256",
+        "private_key": KeyPair::generate().expect("a key").serialize_pem(),
+        "assertion_audience": "https://as.example.com", "assertion_subject": "user",
+    })
+}
+
+fn good_definitions() -> Vec<Value> {
+    let (certificate, private_key) = Authority::new().issue("client.example.com");
+    let mutual = json!({
+        "token_endpoint_auth_method": "tls_client_auth", "certificate": certificate, "private_key": private_key,
+    });
+    vec![
+        base(),
+        with(json!({"scope": "a b", "params": {"audience": "x", "resource": ["a", "b"]}, "headers": {"X-Key": "k"}})),
+        with(json!({"scope": ["a", "b"], "min_ttl": "15m", "default_expires_in": "12h", "owner": "somebody"})),
+        with(
+            json!({"scope": "", "runbook_url": "https://wiki.example.com/", "verify_url": "https://api.example.com/me"}),
+        ),
+        with(json!({"token_endpoint": "http://127.0.0.1:8080/token"})),
+        with(json!({"token_endpoint": "http://localhost/token"})),
+        with(json!({"token_endpoint": "http://[::1]:8080/token"})),
+        with(json!({"refresh_token": "first"})),
+        with(json!({"grant_type": "refresh_token", "refresh_token": "first"})),
+        with(json!({"grant_type": "client_credentials", "access_token": "first"})),
+        with(json!({"ca_certificate": Authority::new().pem()})),
+        with(json!({"token_endpoint_auth_method": "client_secret_post"})),
+        without("client_secret", json!({"token_endpoint_auth_method": "none"})),
+        without("client_secret", jwt()),
+        without("client_secret", mutual),
+        without("client_secret", json!({"api_secret": "s"})),
+        without("client_id", json!({"api_key": "k"})),
+        without("token_endpoint", json!({"issuer": "https://as.example.com/tenant/"})),
+        without("token_endpoint", json!({"provider": "linkedin"})),
+        without("token_endpoint", json!({"provider": "cognito", "variables": {"domain": "acme.example.com"}})),
+        without("token_endpoint", json!({"provider": "cognito", "base_url": "https://proxy.example.com/a"})),
+        json!({"enabled": false}),
+        json!({"sources": {}}),
+        json!({"sources": {"a": base(), "b.c-d_e": {"enabled": false}}}),
+    ]
+}
+
+fn bad_definitions() -> Vec<Value> {
+    vec![
+        json!([]),
+        json!("text"),
+        json!({}),
+        with(json!({"scop": "a"})),
+        with(json!({"client_id": ""})),
+        with(json!({"client_id": 1})),
+        with(json!({"client_secret": " s"})),
+        with(json!({"token_endpoint": "http://as.example.com/token"})),
+        with(json!({"token_endpoint": "http://127.0.0.1.example.com/token"})),
+        with(json!({"token_endpoint": "http://localhost.example.com/token"})),
+        with(json!({"token_endpoint": "https://as.example.com/token#fragment"})),
+        with(json!({"token_endpoint": "not a url"})),
+        with(json!({"issuer": "https://as.example.com"})),
+        with(json!({"base_url": "https://proxy.example.com"})),
+        with(json!({"variables": {"domain": "acme"}})),
+        with(json!({"provider": "nobody"})),
+        with(json!({"api_key": "k"})),
+        with(json!({"api_secret": "s"})),
+        with(json!({"grant_type": "password"})),
+        with(json!({"grant_type": "refresh_token"})),
+        with(json!({"token_endpoint_auth_method": "client_secret_jwt"})),
+        with(json!({"token_endpoint_auth_method": "private_key_jwt"})),
+        with(json!({"token_endpoint_auth_method": "private_key_jwt", "private_key": "nonsense"})),
+        with(json!({"token_endpoint_auth_method": "tls_client_auth", "private_key": jwt()["private_key"]})),
+        with(and(jwt(), json!({"assertion_algorithm": "HS256"}))),
+        with(json!({"certificate": "nonsense"})),
+        with(json!({"ca_certificate": 1})),
+        with(json!({"scope": 1})),
+        with(json!({"scope": [1]})),
+        with(json!({"params": []})),
+        with(json!({"params": {"scope": "a"}})),
+        with(json!({"params": {"audience": 1}})),
+        with(json!({"headers": {"X-Key": "ü"}})),
+        with(json!({"headers": {"X-Key": ["k"]}})),
+        with(json!({"min_ttl": "15"})),
+        with(json!({"min_ttl": 15})),
+        with(json!({"default_expires_in": "1w"})),
+        with(json!({"verify_url": "http://api.example.com/me"})),
+        with(json!({"runbook_url": "ftp://example.com/"})),
+        with(json!({"enabled": "no"})),
+        without("client_id", json!({})),
+        without("client_secret", json!({})),
+        without("token_endpoint", json!({})),
+        without("token_endpoint", json!({"provider": "cognito", "variables": {"domain": "a/b"}})),
+        json!({"sources": []}),
+        json!({"sources": {"Bad Name": base()}}),
+        json!({"sources": {"a": base()}, "client_id": "client"}),
+        json!({"sources": {"a": and(base(), json!({"scop": "a"}))}}),
+    ]
+}
+
+#[tokio::test]
+async fn a_schema_refuses_what_the_program_never_writes() {
+    let deployment = Deployment::new().await;
+    let server = granting().await;
+    deployment.define("acme", client_of(&server)).await;
+    let report = serde_json::to_value(deployment.harvest_due().await).expect("JSON");
+    let (document, message) = (deployment.document("acme").await, deployment.messages().await.remove(0).body);
+    for (name, instance, foreign) in [
+        ("report", &report, json!({"finished_at": "2026-11-20 22:00:00"})),
+        ("report", &report, json!({"access_token": "t"})),
+        ("token-document", &document, json!({"refresh_token": "t"})),
+        ("token-document", &document, json!({"schema_version": 2})),
+        ("token-document", &document, json!({"issued_at": "2026-11-20T22:00:00.123Z"})),
+        ("token-message", &message, json!({"access_token": "t"})),
+        ("token-message", &message, json!({"event": "token.lost"})),
+        ("token-message", &message, json!({"event": "token.failed"})),
+    ] {
+        let schema = schema(name);
+        assert_valid(&schema, instance);
+        assert!(!schema.is_valid(&and(instance.clone(), foreign.clone())), "{name} with {foreign}");
+    }
+}
