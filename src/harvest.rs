@@ -10,18 +10,22 @@ use std::time::Duration;
 use backon::Retryable as _;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
+use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
 use url::Url;
 
 use crate::event::Event;
+use crate::grant::{GrantState, Lease};
 use crate::message::{Message, TokenEvent};
 use crate::oauth::{self, Rejection, TokenAnswer};
-use crate::ports::{AuthorizationServer as _, Clock as _, Ports, Publisher as _, Put, Random as _};
-use crate::ports::{SecretStore as _, StoreError, TokenStore as _, World};
+use crate::ports::{
+    AuthorizationServer as _, Clock as _, GrantStore as _, LeaseStore as _, Ports, Publisher as _, Put, Random as _,
+    SecretStore as _, StoreError, Tagged, TokenStore as _, World,
+};
 use crate::report::{ErrorCode, Outcome, Report, SourceError, SourceReport, Warning, WarningCode, rfc3339};
-use crate::retry::{self, Deadline, RetryPolicy};
-use crate::source::{Catalog, Definition, Endpoint, Source};
+use crate::retry::{self, Deadline, Repeat, RetryPolicy};
+use crate::source::{Catalog, Definition, Endpoint, Grant, Source};
 use crate::token::{self, RefreshRule, StoredToken, TokenDocument};
 
 /// How long a warm function relies on definitions that it has read.
@@ -29,6 +33,9 @@ const CATALOG_AGE: TimeDelta = TimeDelta::minutes(5);
 
 /// How long one request to an authorization server may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a lease outlasts the run that takes it.
+const LEASE_GRACE: TimeDelta = TimeDelta::seconds(5);
 
 /// How often a token document is written before other writers are left to it.
 const WRITE_ATTEMPTS: usize = 3;
@@ -89,13 +96,28 @@ type Discovery = Rc<OnceCell<Result<Url, Rejection>>>;
 struct Progress {
     attempts: Cell<u32>,
     stored: RefCell<Option<StoredToken>>,
+    lease: RefCell<Option<Tagged<Lease>>>,
 }
 
 /// How work on one source ended well.
 enum Done {
     Fresh,
     WouldRefresh,
-    Refreshed { rotated: bool },
+    HeldByAnotherRun,
+    Refreshed,
+}
+
+/// An answer with a token, and all that it hangs on.
+struct Granted {
+    /// With the definition that brought it.
+    source: Arc<Source>,
+    answer: TokenAnswer,
+    /// When the request was sent.
+    issued_at: DateTime<Utc>,
+    /// Stated end of the grant that the next token is requested with.
+    grant_expires_at: Option<DateTime<Utc>>,
+    /// Why the refresh token that came with it is not saved.
+    unsaved: Option<StoreError>,
 }
 
 /// One source's part of the report and of the messages.
@@ -183,6 +205,9 @@ impl<P: Ports> Harvester<P> {
             }
             Err(error) => Err(error.clone()),
         };
+        if let (Ok(source), Some(lease)) = (&source, progress.lease.take()) {
+            self.release_lease(run, source, &lease).await;
+        }
         let duration = self.world.clock.now() - started_at;
         let harvested = self.harvested(name, source.ok(), result, &progress, duration);
         log_outcome(run, &harvested.report);
@@ -205,14 +230,94 @@ impl<P: Ports> Harvester<P> {
         if run.event.dry_run {
             return Ok(Done::WouldRefresh);
         }
-        let (source, answer, issued_at) = self.request_token(run, source, progress).await?;
-        let rotated = answer.refresh_token.is_some();
-        let rule = self.rule(&source);
-        let document = TokenDocument::new(&source, answer, &rule, issued_at, stored.as_ref());
-        match self.store(&source, document, stored, progress).await? {
-            Stored::Ours => Ok(Done::Refreshed { rotated }),
-            Stored::Theirs => Ok(Done::Fresh),
+        let Grant::RefreshToken(_) = source.definition.grant else {
+            return self.refresh(run, source, stored, progress).await;
+        };
+        if !self.take_lease(run, source, progress).await? {
+            return Ok(Done::HeldByAnotherRun);
         }
+        // What was read before the lease may have been changed by its former holder.
+        let stored = self.head(source, progress).await?;
+        let now = self.world.clock.now();
+        if token::due(stored.as_ref(), &source.definition, &rule, run.event.force, now).is_none() {
+            return Ok(Done::Fresh);
+        }
+        self.refresh(run, source, stored, progress).await
+    }
+
+    /// Requests a token and stores it.
+    async fn refresh(
+        &self,
+        run: &Run<'_>,
+        source: &Arc<Source>,
+        stored: Option<StoredToken>,
+        progress: &Progress,
+    ) -> Result<Done, SourceError> {
+        let granted = self.request_token(run, source, progress).await?;
+        let unsaved = granted.unsaved.clone();
+        let source = Arc::clone(&granted.source);
+        let document = TokenDocument::new(
+            &source,
+            granted.answer,
+            &self.rule(&source),
+            granted.issued_at,
+            granted.grant_expires_at,
+            stored.as_ref(),
+        );
+        let stored = self.store(&source, document, stored, progress).await?;
+        match (unsaved, stored) {
+            (Some(error), _) => Err(SourceError::new(
+                ErrorCode::GrantStoreFailed,
+                format!(
+                    "the new token is stored, but the refresh token that came with it is lost, since it could not be \
+                     saved ({error}): authorize anew and put the refresh token into the definition"
+                ),
+            )),
+            (None, Stored::Ours) => Ok(Done::Refreshed),
+            (None, Stored::Theirs) => Ok(Done::Fresh),
+        }
+    }
+
+    /// Makes this run the one owner of the source's grant; `false`: another run is.
+    ///
+    /// The lease is put where grant state is, with the same key, so it also proves that the save will be allowed.
+    async fn take_lease(&self, run: &Run<'_>, source: &Source, progress: &Progress) -> Result<bool, SourceError> {
+        let lease = Lease { run_id: run.id.to_owned(), expires_at: run.deadline.end + LEASE_GRACE };
+        let mut expected = None;
+        for _ in 0..WRITE_ATTEMPTS {
+            let state = &self.world.state;
+            let taken =
+                state.take_lease(&source.name, &lease, expected.as_deref()).await.map_err(grant_store_failed)?;
+            if taken.is_some() {
+                progress.lease.replace(taken);
+                return Ok(true);
+            }
+            let Some(current) = state.read_lease(&source.name).await.map_err(grant_store_failed)? else {
+                expected = None;
+                continue;
+            };
+            if current.value == lease {
+                // Our own write, whose reply was lost.
+                progress.lease.replace(Some(current));
+                return Ok(true);
+            }
+            if current.value.expires_at > self.world.clock.now() {
+                return Ok(false);
+            }
+            expected = Some(current.etag);
+        }
+        Ok(false)
+    }
+
+    async fn release_lease(&self, run: &Run<'_>, source: &Source, lease: &Tagged<Lease>) {
+        let time_left = Deadline::remaining(self.world.clock.now(), run.deadline.end);
+        let release = self.world.state.release_lease(&source.name, lease);
+        let problem = match tokio::time::timeout(time_left, release).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "no time was left".to_owned(),
+        };
+        warn!(run.id = run.id, source.name = %source.name, error.message = problem, "lease not released, it will expire");
     }
 
     fn rule(&self, source: &Source) -> RefreshRule {
@@ -225,27 +330,111 @@ impl<P: Ports> Harvester<P> {
         Ok(stored)
     }
 
-    /// A new token, with the definition that brought it: where the server refuses the client, the definition is
-    /// read anew and, if it was changed meanwhile, tried once more.
+    /// A new token: where the server refuses the client, the definition is read anew and, if it was changed meanwhile,
+    /// tried once more.
     async fn request_token(
         &self,
         run: &Run<'_>,
         source: &Arc<Source>,
         progress: &Progress,
-    ) -> Result<(Arc<Source>, TokenAnswer, DateTime<Utc>), SourceError> {
-        let rejection = match self.request_with_retries(run, source, progress).await {
-            Ok((answer, issued_at)) => return Ok((Arc::clone(source), answer, issued_at)),
+    ) -> Result<Granted, SourceError> {
+        let rejection = match self.request_with_grant(run, source, progress).await {
+            Ok(granted) => return Ok(granted),
             Err(rejection) => rejection,
         };
         if rejection.client_refused
             && let Some(changed) = self.changed_definition(run, source).await
         {
             info!(run.id = run.id, source.name = %source.name, "definition has changed, trying the new one");
-            let (answer, issued_at) =
-                self.request_with_retries(run, &changed, progress).await.map_err(|rejection| rejection.error)?;
-            return Ok((changed, answer, issued_at));
+            return self.request_with_grant(run, &changed, progress).await.map_err(|rejection| rejection.error);
         }
         Err(rejection.error)
+    }
+
+    /// A new token with the grant that is current; a grant that moves is saved before anything else happens.
+    async fn request_with_grant(
+        &self,
+        run: &Run<'_>,
+        source: &Arc<Source>,
+        progress: &Progress,
+    ) -> Result<Granted, Rejection> {
+        let granted = |(answer, issued_at): (TokenAnswer, _)| Granted {
+            source: Arc::clone(source),
+            grant_expires_at: answer.grant_expiry.at(),
+            answer,
+            issued_at,
+            unsaved: None,
+        };
+        let Grant::RefreshToken(seed) = &source.definition.grant else {
+            return self.request_with_retries(run, source, &source.definition, progress).await.map(granted);
+        };
+        let mut stored = self.read_grant(source).await?;
+        let mut grant = self.current_grant(stored.as_ref(), seed);
+        let mut definition = source.definition.with_refresh_token(&grant.refresh_token);
+        let mut result = self.request_with_retries(run, source, &definition, progress).await;
+        if result.as_ref().is_err_and(|rejection| rejection.error.code == ErrorCode::InvalidGrant) {
+            // A lost race is not a dead grant.
+            stored = self.read_grant(source).await?;
+            let current = self.current_grant(stored.as_ref(), seed);
+            if !current.same_token(&grant) {
+                info!(run.id = run.id, source.name = %source.name, "grant has moved, trying the newer one");
+                grant = current;
+                definition = source.definition.with_refresh_token(&grant.refresh_token);
+                result = self.request_with_retries(run, source, &definition, progress).await;
+            }
+        }
+        let mut granted = result.map(granted)?;
+        granted.grant_expires_at = grant.expires_at;
+        if let Some(next) = grant.after(&granted.answer, granted.issued_at) {
+            granted.grant_expires_at = next.expires_at;
+            let expected = stored.map(|stored| stored.etag);
+            granted.unsaved = self.save_grant(run, source, &next, expected.as_deref()).await.err();
+        }
+        Ok(granted)
+    }
+
+    async fn read_grant(&self, source: &Source) -> Result<Option<Tagged<GrantState>>, Rejection> {
+        let grant = self.world.state.read_grant(&source.name).await;
+        grant.map_err(|error| Rejection::terminal(grant_store_failed(error)))
+    }
+
+    fn current_grant(&self, stored: Option<&Tagged<GrantState>>, seed: &SecretString) -> GrantState {
+        GrantState::current(stored.map(|stored| stored.value.clone()), seed, self.world.clock.now())
+    }
+
+    /// Saves a refresh token that can't be had again, trying as long as the run lasts.
+    async fn save_grant(
+        &self,
+        run: &Run<'_>,
+        source: &Source,
+        next: &GrantState,
+        expected: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let attempt = || async {
+            if self.world.state.save_grant(&source.name, next, expected).await?.is_none() {
+                let stored = self.world.state.read_grant(&source.name).await?;
+                if !stored.is_some_and(|stored| stored.value.same_token(next)) {
+                    warn!(run.id = run.id, source.name = %source.name, "another run saved a newer grant, which stays");
+                }
+            }
+            Ok(())
+        };
+        attempt
+            .retry(RetryPolicy::save().ceilings())
+            .adjust(|_: &StoreError, ceiling| {
+                let remaining = Deadline::remaining(self.world.clock.now(), run.deadline.saves);
+                retry::next_wait(ceiling, Repeat::AfterBackoff(None), self.world.random.unit(), remaining)
+            })
+            .notify(|error: &StoreError, wait: Duration| {
+                warn!(
+                    run.id = run.id,
+                    source.name = %source.name,
+                    error.message = %error,
+                    retry.wait_ms = wait.as_millis(),
+                    "refresh token not saved, trying again"
+                );
+            })
+            .await
     }
 
     /// The source as it is defined now, if that is another definition than the one that was tried.
@@ -269,9 +458,9 @@ impl<P: Ports> Harvester<P> {
         &self,
         run: &Run<'_>,
         source: &Source,
+        definition: &Definition,
         progress: &Progress,
     ) -> Result<(TokenAnswer, DateTime<Utc>), Rejection> {
-        let definition = &source.definition;
         let token_endpoint = self.token_endpoint(run, source).await?;
         let attempt = || async {
             let (now, timeout) = self.time_for_request(run)?;
@@ -408,22 +597,16 @@ impl<P: Ports> Harvester<P> {
         let version_id = stored.as_ref().and_then(|stored| stored.version_id.clone());
         let metadata = stored.and_then(|stored| stored.metadata);
         let mut warnings = Vec::new();
-        let mut warn = |code, message: String| {
-            warnings.push(Warning { code, source: Some(name.clone()), message });
-        };
-        if let (Ok(Done::Fresh | Done::Refreshed { .. }), Some(source), Some(metadata)) = (&result, &source, &metadata)
+        if let (Ok(Done::Fresh | Done::Refreshed), Some(source), Some(metadata)) = (&result, &source, &metadata)
             && let Some(arithmetic) = self.rule(source).too_slow(metadata.issued_at, metadata.expires_at)
         {
-            warn(WarningCode::ScheduleTooSlow, arithmetic);
-        }
-        if let Ok(Done::Refreshed { rotated: true }) = result {
-            let message = "the server replaced the refresh token, and this version does not keep the new one: \
-                           put it into the definition before the old one is refused";
-            warn(WarningCode::RefreshTokenRotated, message.to_owned());
+            let code = WarningCode::ScheduleTooSlow;
+            warnings.push(Warning { code, source: Some(name.clone()), message: arithmetic });
         }
         let (outcome, error) = match result {
             Ok(Done::Fresh) => (Outcome::Fresh, None),
-            Ok(Done::Refreshed { .. } | Done::WouldRefresh) => (Outcome::Refreshed, None),
+            Ok(Done::Refreshed | Done::WouldRefresh) => (Outcome::Refreshed, None),
+            Ok(Done::HeldByAnotherRun) => (Outcome::Deferred, None),
             Err(error) => (outcome_of(&error, progress), Some(error)),
         };
         Harvested {
@@ -558,6 +741,10 @@ fn token_store_failed(error: StoreError) -> SourceError {
     SourceError::new(ErrorCode::TokenStoreFailed, error.0)
 }
 
+fn grant_store_failed(error: StoreError) -> SourceError {
+    SourceError::new(ErrorCode::GrantStoreFailed, error.0)
+}
+
 fn out_of_time(message: &str) -> SourceError {
     SourceError::new(ErrorCode::OutOfTime, message)
 }
@@ -577,6 +764,9 @@ fn log_outcome(run: &Run<'_>, report: &SourceReport) {
             duration_ms = report.duration_ms,
             "token refreshed"
         ),
+        (None, Outcome::Deferred) => {
+            info!(run.id = run.id, source.name = report.source, "source deferred, another run works on it");
+        }
         (None, _) => {}
         (Some(error), outcome) => warn!(
             run.id = run.id,

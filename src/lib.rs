@@ -8,6 +8,7 @@
 //! - [`source`]: what the secrets define, parsed and validated; [`provider`]: the defaults of known providers
 //! - [`event`]: what a harvest is asked to do
 //! - [`oauth`]: token requests, answers and errors; [`assertion`]: signed client authentication
+//! - [`grant`]: the refresh token that is due next, and the lease on it
 //! - [`token`]: the token document, its expiry, and whether it is due
 //! - [`retry`]: waits, `Retry-After`, deadlines
 //! - [`report`]: outcomes and error codes; [`message`]: what subscribers are told
@@ -27,6 +28,7 @@ pub mod aws;
 pub mod config;
 pub mod duration;
 pub mod event;
+pub mod grant;
 pub mod harvest;
 pub mod http;
 pub mod message;

@@ -131,10 +131,31 @@ pub struct TokenAnswer {
     pub expires_at: Option<DateTime<Utc>>,
     /// A new refresh token; `None`: the old one stays good.
     pub refresh_token: Option<SecretString>,
-    /// Stated end of the refresh token.
-    pub grant_expires_at: Option<DateTime<Utc>>,
+    /// What it says of the refresh token's end.
+    pub grant_expiry: GrantExpiry,
     /// Every other member that is no credential.
     pub extra: Map<String, Value>,
+}
+
+/// What an answer says of the refresh token's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantExpiry {
+    /// Nothing, or nothing that makes sense.
+    Unstated,
+    /// `0`: it has none.
+    Never,
+    /// A moment.
+    At(DateTime<Utc>),
+}
+
+impl GrantExpiry {
+    /// The moment, if there is one.
+    pub fn at(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::At(time) => Some(time),
+            Self::Unstated | Self::Never => None,
+        }
+    }
 }
 
 /// Builds the request for a token.
@@ -423,25 +444,34 @@ fn token_answer(
         scope: members.get("scope").and_then(scope),
         expires_at: lifetime.map(|lifetime| issued_at + lifetime).or_else(|| jwt_expiry(access_token, issued_at)),
         refresh_token: refresh_token.map(SecretString::from),
-        grant_expires_at: REFRESH_TOKEN_LIFETIMES
-            .iter()
-            .find_map(|name| lifetime_of(members, name))
-            .map(|lifetime| issued_at + lifetime),
+        grant_expiry: grant_expiry(members, issued_at),
         extra: extra(members, &withheld),
     }
 }
 
-fn lifetime_of(members: &Map<String, Value>, name: &str) -> Option<TimeDelta> {
-    members.get(name).and_then(lifetime)
+fn grant_expiry(members: &Map<String, Value>, issued_at: DateTime<Utc>) -> GrantExpiry {
+    let Some(stated) = REFRESH_TOKEN_LIFETIMES.iter().find_map(|name| members.get(*name)) else {
+        return GrantExpiry::Unstated;
+    };
+    match (lifetime(stated), seconds(stated)) {
+        (Some(lifetime), _) => GrantExpiry::At(issued_at + lifetime),
+        (None, Some(0.0)) => GrantExpiry::Never,
+        (None, _) => GrantExpiry::Unstated,
+    }
 }
 
-/// Seconds as a number, a numeric string or a float; `None` where that makes no sense as a lifetime.
+/// Seconds as a number, a numeric string or a float.
+fn seconds(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// `None` where the seconds make no sense as a lifetime.
 fn lifetime(value: &Value) -> Option<TimeDelta> {
-    let seconds = match value {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
+    let seconds = seconds(value)?;
     #[expect(clippy::cast_possible_truncation, reason = "checked to be a number of at most a century")]
     #[expect(clippy::cast_precision_loss, reason = "a century of seconds is exact in a double")]
     let whole = (1.0..=LONGEST_LIFETIME.num_seconds() as f64).contains(&seconds).then_some(seconds as i64);

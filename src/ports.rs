@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::grant::{GrantState, Lease};
 use crate::message::Message;
 use crate::oauth::{Answer, Rejection, Request};
 use crate::source::{Secret, SourceName, Tls};
@@ -23,6 +24,8 @@ pub trait Ports {
     type Server: AuthorizationServer;
     /// See [`TokenStore`].
     type Tokens: TokenStore;
+    /// See [`GrantStore`] and [`LeaseStore`].
+    type State: GrantStore + LeaseStore;
     /// See [`Publisher`].
     type Publisher: Publisher;
 }
@@ -39,6 +42,8 @@ pub struct World<P: Ports> {
     pub server: P::Server,
     /// Token documents.
     pub tokens: P::Tokens,
+    /// Grant state and leases.
+    pub state: P::State,
     /// Messages.
     pub publisher: P::Publisher,
 }
@@ -90,6 +95,46 @@ pub enum Put {
     },
     /// Something else was written in between.
     LostRace,
+}
+
+/// Something read from the state bucket, with the entity tag that its next write or deletion names.
+#[derive(Debug, Clone)]
+pub struct Tagged<T> {
+    /// What was read or written.
+    pub value: T,
+    /// Its entity tag.
+    pub etag: String,
+}
+
+/// Grant state in the state bucket.
+pub trait GrantStore {
+    /// The stored state; `None` if there is none. Damaged state is an error: a seed in its place may be used up.
+    async fn read_grant(&self, source: &SourceName) -> Result<Option<Tagged<GrantState>>, StoreError>;
+
+    /// Saves state if what is stored is still `expected` (an entity tag); `None`: it is not.
+    async fn save_grant(
+        &self,
+        source: &SourceName,
+        grant: &GrantState,
+        expected: Option<&str>,
+    ) -> Result<Option<Tagged<()>>, StoreError>;
+}
+
+/// Leases in the state bucket.
+pub trait LeaseStore {
+    /// Who holds the lease, if anybody does.
+    async fn read_lease(&self, source: &SourceName) -> Result<Option<Tagged<Lease>>, StoreError>;
+
+    /// Takes the lease if what is stored is still `expected` (an entity tag); `None`: it is not.
+    async fn take_lease(
+        &self,
+        source: &SourceName,
+        lease: &Lease,
+        expected: Option<&str>,
+    ) -> Result<Option<Tagged<Lease>>, StoreError>;
+
+    /// Gives back a lease, unless somebody else has taken it over.
+    async fn release_lease(&self, source: &SourceName, lease: &Tagged<Lease>) -> Result<(), StoreError>;
 }
 
 /// The topic.

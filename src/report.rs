@@ -40,6 +40,8 @@ pub enum ErrorCode {
     SecretUnreadable,
     /// The token bucket refused a read or a write.
     TokenStoreFailed,
+    /// The state bucket refused a lease, a read or a save; after the first two no request was made.
+    GrantStoreFailed,
     /// The run's time was used up before this source's turn or end.
     OutOfTime,
     /// A fault of the harvester itself.
@@ -75,6 +77,7 @@ impl ErrorCode {
             | Self::ResponseInvalid
             | Self::SecretUnreadable
             | Self::TokenStoreFailed
+            | Self::GrantStoreFailed
             | Self::OutOfTime
             | Self::Internal => true,
             Self::InvalidRequest
@@ -107,6 +110,7 @@ impl ErrorCode {
             Self::SourceUnknown => "source_unknown",
             Self::SecretUnreadable => "secret_unreadable",
             Self::TokenStoreFailed => "token_store_failed",
+            Self::GrantStoreFailed => "grant_store_failed",
             Self::OutOfTime => "out_of_time",
             Self::Internal => "internal",
         }
@@ -156,7 +160,7 @@ pub enum Outcome {
     Refreshed,
     /// The stored token is still good.
     Fresh,
-    /// Told to wait: throttled, or out of time.
+    /// Told to wait: throttled, out of time, or held by another run.
     Deferred,
     /// See the error.
     Failed,
@@ -180,7 +184,7 @@ pub struct SourceReport {
     pub attempts: u32,
     /// From the start of work on this source to its end.
     pub duration_ms: u64,
-    /// Set for `failed` and `deferred`.
+    /// Set for `failed`, and for `deferred` unless another run holds the source.
     pub error: Option<SourceError>,
 }
 
@@ -203,8 +207,6 @@ pub enum WarningCode {
     NoSources,
     /// A token cannot outlive `min_ttl` plus one interval.
     ScheduleTooSlow,
-    /// The server replaced the refresh token, and nothing keeps the new one yet.
-    RefreshTokenRotated,
 }
 
 /// What the function returns.

@@ -17,6 +17,11 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// For saving what can't be had again: as often as the time allows, after waits of up to 5 s.
+    pub const fn save() -> Self {
+        Self { first: Duration::from_millis(200), longest: Duration::from_secs(5), attempts: usize::MAX }
+    }
+
     /// For requests to a token endpoint: four requests, after waits of up to 0.5, 1 and 2 s.
     pub const fn token_endpoint() -> Self {
         Self { first: Duration::from_millis(500), longest: Duration::from_secs(20), attempts: 4 }
@@ -68,8 +73,12 @@ pub fn parse_retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
 pub struct Deadline {
     /// Token requests end here.
     pub requests: DateTime<Utc>,
+    /// Saving what they brought ends here.
+    pub saves: DateTime<Utc>,
     /// Work on a source ends here: what follows is publishing and reporting.
     pub sources: DateTime<Utc>,
+    /// The run ends here.
+    pub end: DateTime<Utc>,
 }
 
 impl Deadline {
@@ -82,7 +91,8 @@ impl Deadline {
     pub fn new(now: DateTime<Utc>, end: DateTime<Utc>) -> Self {
         let whole = if end > now { (end - now).min(Self::LONGEST_RUN) } else { Self::LONGEST_RUN };
         let reserve = (whole / 6).min(Self::LONGEST_RESERVE);
-        Self { requests: now + whole - reserve * 2, sources: now + whole - reserve }
+        let end = now + whole;
+        Self { requests: end - reserve * 2, saves: end - reserve * 3 / 2, sources: end - reserve, end }
     }
 
     /// What is left of `until` at `now`; zero once it has passed.
@@ -157,6 +167,7 @@ mod tests {
         let now = at("2026-11-20T22:00:00Z");
         let long = Deadline::new(now, at("2026-11-20T22:05:00Z"));
         assert_eq!(long.requests, at("2026-11-20T22:04:40Z"));
+        assert_eq!(long.saves, at("2026-11-20T22:04:45Z"));
         assert_eq!(long.sources, at("2026-11-20T22:04:50Z"));
 
         let short = Deadline::new(now, at("2026-11-20T22:00:03Z"));

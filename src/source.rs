@@ -231,6 +231,12 @@ impl Definition {
         Some(definition)
     }
 
+    /// The same with the refresh token that is current.
+    #[must_use]
+    pub fn with_refresh_token(&self, refresh_token: &SecretString) -> Self {
+        Self { grant: Grant::RefreshToken(refresh_token.clone()), ..self.clone() }
+    }
+
     /// The credentials themselves.
     pub fn credentials(&self) -> impl Iterator<Item = &str> {
         let authentication = match &self.client_authentication {

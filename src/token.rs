@@ -178,6 +178,8 @@ pub struct TokenDocument {
     pub generation: u64,
     /// Hash of the definition that it was requested with.
     pub definition_sha256: String,
+    /// Stated end of the refresh token that brings the next one.
+    pub grant_expires_at: Option<DateTime<Utc>>,
 }
 
 impl TokenDocument {
@@ -187,6 +189,7 @@ impl TokenDocument {
         answer: TokenAnswer,
         rule: &RefreshRule,
         issued_at: DateTime<Utc>,
+        grant_expires_at: Option<DateTime<Utc>>,
         previous: Option<&StoredToken>,
     ) -> Self {
         let mut document = Self {
@@ -196,6 +199,7 @@ impl TokenDocument {
             refresh_after: rule.refresh_after(issued_at, answer.expires_at),
             generation: 0,
             definition_sha256: source.definition.public_sha256.clone(),
+            grant_expires_at,
             answer,
         };
         document.follow(previous);
@@ -277,7 +281,7 @@ impl TokenDocument {
             ("definition-sha256", self.definition_sha256.clone()),
         ];
         let expires_at = self.answer.expires_at.map(|time| ("expires-at", rfc3339(time)));
-        let grant = self.answer.grant_expires_at.map(|time| ("grant-expires-at", rfc3339(time)));
+        let grant = self.grant_expires_at.map(|time| ("grant-expires-at", rfc3339(time)));
         metadata.extend(expires_at.into_iter().chain(grant));
         metadata
     }
@@ -391,7 +395,14 @@ mod tests {
         };
         let answer =
             crate::oauth::read_token_answer(&answer, &source.definition, issued_at, issued_at).expect("a token");
-        TokenDocument::new(&source, answer, &rule(10, 15), issued_at, Some(&stored(None)))
+        TokenDocument::new(
+            &source,
+            answer.clone(),
+            &rule(10, 15),
+            issued_at,
+            answer.grant_expiry.at(),
+            Some(&stored(None)),
+        )
     }
 
     #[test]

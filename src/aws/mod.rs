@@ -16,7 +16,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_types::SdkConfig;
 use secrecy::ExposeSecret as _;
 
-pub use self::s3::S3TokenStore;
+pub use self::s3::{S3StateStore, S3TokenStore};
 pub use self::secrets_manager::SecretsManager;
 pub use self::sns::SnsPublisher;
 
@@ -31,6 +31,8 @@ pub struct Clients {
     pub secrets: SecretsManager,
     /// Token documents.
     pub tokens: S3TokenStore,
+    /// Grant state and leases.
+    pub state: S3StateStore,
     /// Messages.
     pub publisher: SnsPublisher,
 }
@@ -39,9 +41,11 @@ impl Clients {
     /// Builds the clients on one HTTP client. Connects to nothing yet.
     pub fn new(config: &Config, http_client: reqwest::Client) -> Self {
         let shared = shared_config(config, http_client);
+        let (tokens, state) = s3::stores(&shared, config);
         Self {
             secrets: SecretsManager::new(&shared, config),
-            tokens: S3TokenStore::new(&shared, config),
+            tokens,
+            state,
             publisher: SnsPublisher::new(&shared, config),
         }
     }

@@ -1,46 +1,54 @@
-//! Token documents in S3.
+//! Token documents, grant state and leases in S3.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ResponseChecksumValidation;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use aws_types::SdkConfig;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::store_error;
 use crate::config::Config;
-use crate::ports::{Put, StoreError, TokenStore};
+use crate::grant::{self, GrantState, Lease};
+use crate::ports::{GrantStore, LeaseStore, Put, StoreError, Tagged, TokenStore};
 use crate::source::SourceName;
 use crate::token::{self, StoredMetadata, StoredToken, TokenDocument};
 
 /// The token bucket.
 #[derive(Debug)]
-pub struct S3TokenStore {
-    client: Client,
-    bucket: String,
-    kms_key_id: Option<String>,
-}
+pub struct S3TokenStore(Bucket);
 
-impl S3TokenStore {
-    pub(super) fn new(shared: &SdkConfig, config: &Config) -> Self {
-        let mut builder = aws_sdk_s3::config::Builder::from(shared)
-            // Elsewhere than at AWS, bucket names are no host names.
-            .force_path_style(config.runtime.s3_url.is_some())
-            // With checksum mode on, HeadObject would need the right to decrypt the tokens.
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        builder.set_endpoint_url(config.runtime.s3_url.clone());
-        Self {
-            client: Client::from_conf(builder.build()),
-            bucket: config.token_bucket.clone(),
-            kms_key_id: config.token_kms_key_id.clone(),
-        }
-    }
+/// The state bucket.
+#[derive(Debug)]
+pub struct S3StateStore(Bucket);
+
+/// Both buckets, through one client.
+pub(super) fn stores(shared: &SdkConfig, config: &Config) -> (S3TokenStore, S3StateStore) {
+    let mut builder = aws_sdk_s3::config::Builder::from(shared)
+        // Elsewhere than at AWS, bucket names are no host names.
+        .force_path_style(config.runtime.s3_url.is_some())
+        // With checksum mode on, HeadObject would need the right to decrypt the tokens.
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    builder.set_endpoint_url(config.runtime.s3_url.clone());
+    let client = Client::from_conf(builder.build());
+    let bucket = |name: &String, kms_key_id: &Option<String>| Bucket {
+        client: client.clone(),
+        name: name.clone(),
+        kms_key_id: kms_key_id.clone(),
+    };
+    (
+        S3TokenStore(bucket(&config.token_bucket, &config.token_kms_key_id)),
+        S3StateStore(bucket(&config.state_bucket, &config.state_kms_key_id)),
+    )
 }
 
 impl TokenStore for S3TokenStore {
     async fn head(&self, source: &SourceName) -> Result<Option<StoredToken>, StoreError> {
-        let head = self.client.head_object().bucket(&self.bucket).key(token::key(source)).send().await;
+        let Bucket { client, name, .. } = &self.0;
+        let head = client.head_object().bucket(name).key(token::key(source)).send().await;
         match head {
             Ok(head) => Ok(Some(StoredToken {
                 etag: head.e_tag.unwrap_or_default(),
@@ -49,7 +57,7 @@ impl TokenStore for S3TokenStore {
             })),
             Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
             // The answer to a HEAD has no body, so no code either: a status is all there is.
-            Err(error) => Err(match error.raw_response().map(|response| response.status().as_u16()) {
+            Err(error) => Err(match status(&error) {
                 Some(403) => StoreError(
                     "S3 HeadObject: access denied (S3 says so of a missing object too, unless s3:ListBucket is \
                      allowed)"
@@ -62,18 +70,106 @@ impl TokenStore for S3TokenStore {
     }
 
     async fn put(&self, document: &TokenDocument, expected: Option<&StoredToken>) -> Result<Put, StoreError> {
+        let expected = expected.map(|stored| stored.etag.as_str());
+        self.0.put(token::key(&document.source), document.to_json(), document.metadata(), expected).await
+    }
+}
+
+impl GrantStore for S3StateStore {
+    async fn read_grant(&self, source: &SourceName) -> Result<Option<Tagged<GrantState>>, StoreError> {
+        self.0.get(grant::key(source), GrantState::parse).await
+    }
+
+    async fn save_grant(
+        &self,
+        source: &SourceName,
+        grant: &GrantState,
+        expected: Option<&str>,
+    ) -> Result<Option<Tagged<()>>, StoreError> {
+        let put = self.0.put(grant::key(source), grant.to_json(), Vec::new(), expected).await?;
+        Ok(tagged(put, ()))
+    }
+}
+
+impl LeaseStore for S3StateStore {
+    async fn read_lease(&self, source: &SourceName) -> Result<Option<Tagged<Lease>>, StoreError> {
+        // A damaged lease protects nobody.
+        self.0.get(grant::lease_key(source), |json| Some(Lease::parse(json).unwrap_or_else(Lease::ended))).await
+    }
+
+    async fn take_lease(
+        &self,
+        source: &SourceName,
+        lease: &Lease,
+        expected: Option<&str>,
+    ) -> Result<Option<Tagged<Lease>>, StoreError> {
+        let json = SecretString::from(lease.to_json());
+        let put = self.0.put(grant::lease_key(source), json, Vec::new(), expected).await?;
+        Ok(tagged(put, lease.clone()))
+    }
+
+    async fn release_lease(&self, source: &SourceName, lease: &Tagged<Lease>) -> Result<(), StoreError> {
+        let Bucket { client, name, .. } = &self.0;
+        let delete = client.delete_object().bucket(name).key(grant::lease_key(source)).if_match(&lease.etag);
+        match delete.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is_lost_race(status(&error), true) => Ok(()),
+            Err(error) => Err(store_error("S3 DeleteObject", &error)),
+        }
+    }
+}
+
+fn tagged<T>(put: Put, value: T) -> Option<Tagged<T>> {
+    match put {
+        Put::Written { etag, .. } => Some(Tagged { value, etag }),
+        Put::LostRace => None,
+    }
+}
+
+/// A bucket and the key that its writes are encrypted with; `None` leaves that to the bucket's default.
+#[derive(Debug)]
+struct Bucket {
+    client: Client,
+    name: String,
+    kms_key_id: Option<String>,
+}
+
+impl Bucket {
+    /// Reads an object and its meaning. What can't be understood is an error.
+    async fn get<T>(&self, key: String, parse: fn(&str) -> Option<T>) -> Result<Option<Tagged<T>>, StoreError> {
+        let object = match self.client.get_object().bucket(&self.name).key(&key).send().await {
+            Ok(object) => object,
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => return Ok(None),
+            Err(error) => return Err(store_error("S3 GetObject", &error)),
+        };
+        let etag = object.e_tag.unwrap_or_default();
+        let body = object.body.collect().await;
+        let bytes = body.map_err(|_| StoreError("S3 GetObject: the answer broke off".to_owned()))?.into_bytes();
+        let value = std::str::from_utf8(&bytes).ok().and_then(parse);
+        let value = value.ok_or_else(|| StoreError(format!("{key} in the state bucket is damaged")))?;
+        Ok(Some(Tagged { value, etag }))
+    }
+
+    /// Writes an object if what is stored still has the expected entity tag; `None`: if nothing is.
+    async fn put(
+        &self,
+        key: String,
+        json: SecretString,
+        metadata: Vec<(&'static str, String)>,
+        expected: Option<&str>,
+    ) -> Result<Put, StoreError> {
         let mut request = self
             .client
             .put_object()
-            .bucket(&self.bucket)
-            .key(token::key(&document.source))
+            .bucket(&self.name)
+            .key(key)
             .content_type("application/json")
-            .body(ByteStream::from(document.to_json().expose_secret().as_bytes().to_vec()));
+            .body(ByteStream::from(json.expose_secret().as_bytes().to_vec()));
         request = match expected {
-            Some(stored) => request.if_match(&stored.etag),
+            Some(etag) => request.if_match(etag),
             None => request.if_none_match("*"),
         };
-        for (name, value) in document.metadata() {
+        for (name, value) in metadata {
             request = request.metadata(name, value);
         }
         if let Some(key) = &self.kms_key_id {
@@ -84,16 +180,17 @@ impl TokenStore for S3TokenStore {
         }
         match request.send().await {
             Ok(put) => Ok(Put::Written { etag: put.e_tag.unwrap_or_default(), version_id: put.version_id }),
-            // 412: it is another version. 409: another write is under way. 404: the expected one was deleted.
-            Err(error)
-                if error.raw_response().is_some_and(|response| {
-                    let status = response.status().as_u16();
-                    matches!(status, 409 | 412) || status == 404 && expected.is_some()
-                }) =>
-            {
-                Ok(Put::LostRace)
-            }
+            Err(error) if is_lost_race(status(&error), expected.is_some()) => Ok(Put::LostRace),
             Err(error) => Err(store_error("S3 PutObject", &error)),
         }
     }
+}
+
+/// 412: it is another version. 409: another write is under way. 404: what was expected is gone.
+fn is_lost_race(status: Option<u16>, expected: bool) -> bool {
+    matches!(status, Some(409 | 412)) || status == Some(404) && expected
+}
+
+fn status<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
 }

@@ -7,7 +7,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
 use tracing::{error, warn};
 
-use token_harvester::aws::{Clients, S3TokenStore, SecretsManager, SnsPublisher};
+use token_harvester::aws::{Clients, S3StateStore, S3TokenStore, SecretsManager, SnsPublisher};
 use token_harvester::config::{self, Config};
 use token_harvester::event::Event;
 use token_harvester::harvest::{HarvestError, Harvester};
@@ -27,6 +27,7 @@ impl Ports for Lambda {
     type Secrets = SecretsManager;
     type Server = HttpAuthorizationServer;
     type Tokens = S3TokenStore;
+    type State = S3StateStore;
     type Publisher = SnsPublisher;
 }
 
@@ -86,6 +87,7 @@ fn start() -> Result<Harvester<Lambda>, Diagnostic> {
         secrets: clients.secrets,
         server,
         tokens: clients.tokens,
+        state: clients.state,
         publisher: clients.publisher,
     };
     Ok(Harvester::new(config.settings(), world))

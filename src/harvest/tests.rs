@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use chrono::SecondsFormat;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::*;
 use crate::oauth::{Answer, Body, Request};
-use crate::ports::{AuthorizationServer, Clock, Publisher, Random, SecretStore, TokenStore};
+use crate::ports::{AuthorizationServer, Clock, GrantStore, LeaseStore, Publisher, Random, SecretStore, TokenStore};
 use crate::source::{Secret, SourceName, Tls};
 
 struct Memory;
@@ -20,6 +20,7 @@ impl Ports for Memory {
     type Secrets = Rc<Secrets>;
     type Server = Rc<Server>;
     type Tokens = Rc<Tokens>;
+    type State = Rc<State>;
     type Publisher = Rc<Outbox>;
 }
 
@@ -106,7 +107,6 @@ struct Tokens {
 
 impl Tokens {
     fn write(&self, document: &TokenDocument) -> Put {
-        use secrecy::ExposeSecret as _;
         self.writes.set(self.writes.get() + 1);
         let (etag, version_id) = (format!("etag-{}", self.writes.get()), Some(format!("v{}", self.writes.get())));
         let stored = document.stored(etag.clone(), version_id.clone());
@@ -134,6 +134,82 @@ impl TokenStore for Rc<Tokens> {
     }
 }
 
+/// The state bucket.
+#[derive(Default)]
+struct State {
+    grant: RefCell<Option<Tagged<GrantState>>>,
+    lease: RefCell<Option<Tagged<Lease>>>,
+    writes: Cell<usize>,
+    /// How many saves of a grant are still to be refused.
+    refusals: Cell<usize>,
+}
+
+impl State {
+    fn etag(&self) -> String {
+        self.writes.set(self.writes.get() + 1);
+        format!("etag-{}", self.writes.get())
+    }
+
+    fn refresh_token(&self) -> Option<String> {
+        self.grant.borrow().as_ref().map(|grant| grant.value.refresh_token.expose_secret().to_owned())
+    }
+}
+
+fn is_stored<T>(stored: Option<&Tagged<T>>, expected: Option<&str>) -> bool {
+    stored.map(|stored| stored.etag.as_str()) == expected
+}
+
+impl GrantStore for Rc<State> {
+    async fn read_grant(&self, _: &SourceName) -> Result<Option<Tagged<GrantState>>, StoreError> {
+        Ok(self.grant.borrow().clone())
+    }
+
+    async fn save_grant(
+        &self,
+        _: &SourceName,
+        grant: &GrantState,
+        expected: Option<&str>,
+    ) -> Result<Option<Tagged<()>>, StoreError> {
+        if self.refusals.get() > 0 {
+            self.refusals.set(self.refusals.get() - 1);
+            return Err(StoreError("S3 PutObject: SlowDown".to_owned()));
+        }
+        if !is_stored(self.grant.borrow().as_ref(), expected) {
+            return Ok(None);
+        }
+        let etag = self.etag();
+        self.grant.replace(Some(Tagged { value: grant.clone(), etag: etag.clone() }));
+        Ok(Some(Tagged { value: (), etag }))
+    }
+}
+
+impl LeaseStore for Rc<State> {
+    async fn read_lease(&self, _: &SourceName) -> Result<Option<Tagged<Lease>>, StoreError> {
+        Ok(self.lease.borrow().clone())
+    }
+
+    async fn take_lease(
+        &self,
+        _: &SourceName,
+        lease: &Lease,
+        expected: Option<&str>,
+    ) -> Result<Option<Tagged<Lease>>, StoreError> {
+        if !is_stored(self.lease.borrow().as_ref(), expected) {
+            return Ok(None);
+        }
+        let taken = Tagged { value: lease.clone(), etag: self.etag() };
+        self.lease.replace(Some(taken.clone()));
+        Ok(Some(taken))
+    }
+
+    async fn release_lease(&self, _: &SourceName, lease: &Tagged<Lease>) -> Result<(), StoreError> {
+        if is_stored(self.lease.borrow().as_ref(), Some(&lease.etag)) {
+            self.lease.replace(None);
+        }
+        Ok(())
+    }
+}
+
 #[derive(Default)]
 struct Outbox {
     messages: RefCell<Vec<Message>>,
@@ -155,6 +231,7 @@ struct Bench {
     secrets: Rc<Secrets>,
     server: Rc<Server>,
     tokens: Rc<Tokens>,
+    state: Rc<State>,
     outbox: Rc<Outbox>,
     harvester: Harvester<Memory>,
 }
@@ -164,12 +241,14 @@ impl Bench {
     fn new(sources: &[&str]) -> Self {
         let (secrets, server, tokens, outbox) =
             (Rc::<Secrets>::default(), Rc::<Server>::default(), Rc::<Tokens>::default(), Rc::<Outbox>::default());
+        let state = Rc::<State>::default();
         let world = World {
             clock: PausedClock(Instant::now()),
             random: Half,
             secrets: Rc::clone(&secrets),
             server: Rc::clone(&server),
             tokens: Rc::clone(&tokens),
+            state: Rc::clone(&state),
             publisher: Rc::clone(&outbox),
         };
         let settings = Settings {
@@ -179,7 +258,7 @@ impl Bench {
             schedule_interval: TimeDelta::minutes(15),
             max_concurrency: 32,
         };
-        let bench = Self { secrets, server, tokens, outbox, harvester: Harvester::new(settings, world) };
+        let bench = Self { secrets, server, tokens, state, outbox, harvester: Harvester::new(settings, world) };
         for source in sources {
             bench.define(source, "secret");
         }
@@ -194,6 +273,30 @@ impl Bench {
             "token_endpoint_auth_method": "client_secret_post",
         });
         self.secrets.stored.borrow_mut().insert(source.to_owned(), definition.to_string());
+    }
+
+    fn define_rotating(&self, source: &str, refresh_token: &str) {
+        let definition = json!({
+            "token_endpoint": format!("https://as.example.com/{source}"), "client_id": "c", "client_secret": "s",
+            "refresh_token": refresh_token,
+        });
+        self.secrets.stored.borrow_mut().insert(source.to_owned(), definition.to_string());
+    }
+
+    /// A server that takes only the newest refresh token `r<n>`, and answers with the next; `seen` notes them all.
+    fn rotates(&self, source: &str, seen: &Rc<RefCell<Vec<String>>>) {
+        let (seen, mut newest) = (Rc::clone(seen), 1);
+        let script = move |request: &Request| {
+            let token = sent_refresh_token(request);
+            seen.borrow_mut().push(token.clone());
+            if token != format!("r{newest}") {
+                return Ok(answer(400, r#"{"error": "invalid_grant"}"#));
+            }
+            newest += 1;
+            let body = json!({"access_token": format!("t{newest}"), "expires_in": 3600, "refresh_token": format!("r{newest}")});
+            Ok(answer(200, &body.to_string()))
+        };
+        self.server.scripts.borrow_mut().insert(source.to_owned(), Box::new(script));
     }
 
     /// The source's answers, one after the other; the last one again and again.
@@ -223,6 +326,16 @@ fn token(name: &str) -> Answer {
 fn answer(status: u16, body: &str) -> Answer {
     let body = Body::Whole(body.as_bytes().to_vec());
     Answer { status, content_type: None, retry_after: None, redirects_to: None, body }
+}
+
+fn sent_refresh_token(request: &Request) -> String {
+    let body = request.body.as_ref().expect("a body").expose_secret();
+    let pair = url::form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "refresh_token");
+    pair.expect("a refresh token").1.into_owned()
+}
+
+fn forced() -> Event {
+    Event { force: true, ..Event::default() }
 }
 
 fn throttled(retry_after: &str) -> Answer {
@@ -297,10 +410,7 @@ async fn a_wait_beyond_the_deadline_is_deferred_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_refresh_whose_answer_may_be_lost_is_not_repeated() {
     let bench = Bench::new(&["a"]);
-    let definition = json!({
-        "token_endpoint": "https://as.example.com/a", "client_id": "c", "client_secret": "s", "refresh_token": "r"
-    });
-    bench.secrets.stored.borrow_mut().insert("a".to_owned(), definition.to_string());
+    bench.define_rotating("a", "r1");
     for (status, attempts) in [(502, 1), (504, 1), (503, 4)] {
         bench.answers("a", vec![answer(status, "")]);
         assert_eq!(bench.harvest_one().await.attempts, attempts, "{status}");
@@ -368,7 +478,6 @@ async fn a_refused_client_is_tried_once_more_if_its_definition_changed() {
     bench.harvest_one().await;
     bench.define("a", "rotated");
     let script = |request: &Request| {
-        use secrecy::ExposeSecret as _;
         let rotated = request.body.as_ref().is_some_and(|body| body.expose_secret().contains("rotated"));
         Ok(if rotated { token("t2") } else { answer(401, r#"{"error": "invalid_client"}"#) })
     };
@@ -515,4 +624,131 @@ async fn an_issuers_metadata_is_asked_for_once_for_all_its_sources() {
     assert_eq!(report.refreshed, 2);
     assert_eq!(report.sources[0].attempts, 1, "metadata is no token request");
     assert_eq!(bench.asked_at().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_refresh_token_is_kept_and_used_next() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    let seen = Rc::default();
+    bench.rotates("a", &seen);
+    for generation in 1..=3 {
+        let report = bench.harvest(&forced()).await.sources.remove(0);
+        assert_eq!((report.outcome, report.generation), (Outcome::Refreshed, Some(generation)));
+    }
+    assert_eq!(*seen.borrow(), ["r1", "r2", "r3"]);
+    assert_eq!(bench.state.refresh_token().as_deref(), Some("r4"));
+    assert!(bench.state.lease.borrow().is_none(), "released");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_refresh_token_in_the_definition_takes_over() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    let seen = Rc::default();
+    bench.rotates("a", &seen);
+    bench.harvest_one().await;
+    bench.define_rotating("a", "authorized-anew");
+    tokio::time::advance(Duration::from_secs(300)).await;
+    bench.harvest_one().await;
+    assert_eq!(seen.borrow().last().map(String::as_str), Some("authorized-anew"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_is_saved_before_the_token_is_stored_however_often_it_takes() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    bench.rotates("a", &Rc::default());
+    bench.state.refusals.set(5);
+    let saved_first = {
+        let state = Rc::clone(&bench.state);
+        move |_: &Tokens, _: &TokenDocument| assert_eq!(state.refresh_token().as_deref(), Some("r2"))
+    };
+    bench.tokens.before_put.borrow_mut().push_back(Box::new(saved_first));
+    let report = bench.harvest_one().await;
+    assert_eq!((report.outcome, report.attempts), (Outcome::Refreshed, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_that_can_not_be_saved_does_not_cost_the_token() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    bench.rotates("a", &Rc::default());
+    bench.state.refusals.set(usize::MAX);
+    let report = bench.harvest_one().await;
+    assert_eq!((report.outcome, code(&report)), (Outcome::Failed, Some("grant_store_failed")));
+    assert_eq!(report.generation, Some(1), "the token is stored all the same");
+    assert!(report.duration_ms < 50_000, "{}", report.duration_ms);
+    let message = report.error.expect("an error").message;
+    assert!(message.contains("authorize anew"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_harvests_at_once_send_one_request() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    let seen = Rc::default();
+    bench.rotates("a", &seen);
+    bench.server.latency.set(Duration::from_secs(1));
+    let deadline = start() + TimeDelta::minutes(1);
+    let event = Event::default();
+    let (one, two) = tokio::join!(
+        bench.harvester.harvest(&event, "one", deadline),
+        bench.harvester.harvest(&event, "two", deadline),
+    );
+    let (one, two) = (one.expect("a report"), two.expect("a report"));
+    assert_eq!((one.refreshed + two.refreshed, one.deferred + two.deferred), (1, 1));
+    assert_eq!(*seen.borrow(), ["r1"]);
+}
+
+fn held_until(seconds: i64) -> Tagged<Lease> {
+    let lease = Lease { run_id: "crashed".to_owned(), expires_at: start() + TimeDelta::seconds(seconds) };
+    Tagged { value: lease, etag: "theirs".to_owned() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_holders_lease_is_taken_over_once_it_has_ended() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    bench.rotates("a", &Rc::default());
+    bench.state.lease.replace(Some(held_until(30)));
+    let held = bench.harvest_one().await;
+    assert_eq!((held.outcome, code(&held), held.attempts), (Outcome::Deferred, None, 0));
+
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert_eq!(bench.harvest_one().await.outcome, Outcome::Refreshed);
+    assert!(bench.state.lease.borrow().is_none(), "released");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_released_on_every_way_out() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    bench.answers("a", vec![answer(400, r#"{"error": "invalid_scope"}"#)]);
+    assert_eq!(code(&bench.harvest_one().await), Some("invalid_scope"));
+    assert!(bench.state.lease.borrow().is_none(), "after a failure");
+
+    bench.server.scripts.borrow_mut().insert("a".to_owned(), Box::new(|_| panic!("while it is held")));
+    assert_eq!(code(&bench.harvest_one().await), Some("internal"));
+    assert!(bench.state.lease.borrow().is_none(), "after a panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_race_is_not_a_dead_grant() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    let state = Rc::clone(&bench.state);
+    let script = move |request: &Request| {
+        if sent_refresh_token(request) == "theirs" {
+            return Ok(token("t"));
+        }
+        // Somebody else refreshed and saved while this request was on its way.
+        let mut theirs = GrantState::current(None, &SecretString::from("r1"), start());
+        theirs.refresh_token = SecretString::from("theirs");
+        state.grant.replace(Some(Tagged { value: theirs, etag: state.etag() }));
+        Ok(answer(400, r#"{"error": "invalid_grant"}"#))
+    };
+    bench.server.scripts.borrow_mut().insert("a".to_owned(), Box::new(script));
+    let report = bench.harvest_one().await;
+    assert_eq!((report.outcome, report.attempts), (Outcome::Refreshed, 2));
 }

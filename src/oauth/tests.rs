@@ -230,9 +230,14 @@ fn extra_keeps_what_jobs_need_and_nothing_that_refreshes() {
 fn a_refresh_tokens_stated_end_is_read_under_its_three_names() {
     for name in ["refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in"] {
         let token = read_json(&json!({"access_token": "t", name: 60}));
-        assert_eq!(token.grant_expires_at, Some(now() + TimeDelta::minutes(1)), "{name}");
+        assert_eq!(token.grant_expiry, GrantExpiry::At(now() + TimeDelta::minutes(1)), "{name}");
     }
-    assert_eq!(read_json(&json!({"access_token": "t", "refresh_expires_in": 0})).grant_expires_at, None);
+    for (stated, expiry) in
+        [(json!(0), GrantExpiry::Never), (json!("0"), GrantExpiry::Never), (json!(-1), GrantExpiry::Unstated)]
+    {
+        assert_eq!(read_json(&json!({"access_token": "t", "refresh_expires_in": stated})).grant_expiry, expiry);
+    }
+    assert_eq!(read_json(&json!({"access_token": "t"})).grant_expiry, GrantExpiry::Unstated);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod support;
 mod authorization_server;
 mod bad_answers;
 mod definitions;
+mod grants;
 mod lambda;
 mod messages;
 mod schemas;

@@ -159,7 +159,8 @@ async fn nothing_that_a_run_emits_holds_a_secret_or_a_token() {
     let messages = published(&aws).await;
     assert_eq!(messages.len(), sources.len());
     let writes: Vec<_> = requests(&aws).await.into_iter().filter(|call| call.method == "PUT").collect();
-    assert_eq!(writes.len(), 3);
+    let documents = writes.iter().filter(|write| write.url.path().contains("/tokens/"));
+    assert_eq!(documents.count(), 3);
     // The session token is what requests to AWS are sent with.
     let headers = writes.iter().flat_map(|write| &write.headers).filter(|(name, _)| *name != "x-amz-security-token");
     let config = Config::read(|name| deployment.variables.get(name).cloned()).expect("a configuration");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, VersioningConfiguration,
@@ -12,7 +13,7 @@ use aws_sdk_s3::types::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use token_harvester::aws::{self, Clients, S3TokenStore, SecretsManager, SnsPublisher};
+use token_harvester::aws::{self, Clients, S3StateStore, S3TokenStore, SecretsManager, SnsPublisher};
 use token_harvester::config::Config;
 use token_harvester::event::Event;
 use token_harvester::harvest::{HarvestError, Harvester};
@@ -38,6 +39,7 @@ impl Ports for Real {
     type Secrets = SecretsManager;
     type Server = HttpAuthorizationServer;
     type Tokens = S3TokenStore;
+    type State = S3StateStore;
     type Publisher = SnsPublisher;
 }
 
@@ -188,6 +190,7 @@ impl Deployment {
             secrets: clients.secrets,
             server: HttpAuthorizationServer::new(http_client, ExtraRoots::default()),
             tokens: clients.tokens,
+            state: clients.state,
             publisher: clients.publisher,
         };
         Harvester::new(config.settings(), world)
@@ -223,6 +226,25 @@ impl Deployment {
         let get = self.s3.get_object().bucket(self.variable("TOKEN_BUCKET")).key(format!("tokens/{source}.json"));
         let body = get.send().await.expect("a token document").body.collect().await.expect("its body");
         serde_json::from_slice(&body.into_bytes()).expect("JSON")
+    }
+
+    /// An object of the state bucket; `None` if there is none.
+    pub(crate) async fn state(&self, key: &str) -> Option<Value> {
+        let get = self.s3.get_object().bucket(self.variable("STATE_BUCKET")).key(key);
+        let object = match get.send().await {
+            Ok(object) => object,
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => return None,
+            Err(error) => panic!("{error:?}"),
+        };
+        let body = object.body.collect().await.expect("its body");
+        Some(serde_json::from_slice(&body.into_bytes()).expect("JSON"))
+    }
+
+    /// Puts an object into the state bucket, as another run would.
+    pub(crate) async fn keep_state(&self, key: &str, value: &Value) {
+        let body = value.to_string().into_bytes().into();
+        let put = self.s3.put_object().bucket(self.variable("STATE_BUCKET")).key(key).body(body);
+        put.send().await.expect("an object");
     }
 
     /// What S3 says about the token document of a source; `None` if there is none.
