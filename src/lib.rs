@@ -12,6 +12,7 @@
 //! - [`token`]: the token document, its expiry, and whether it is due
 //! - [`retry`]: waits, `Retry-After`, deadlines
 //! - [`report`]: outcomes and error codes; [`message`]: what subscribers are told
+//! - [`incident`]: open failures, when to try again, and when a person hears; [`alert`]: the words for it
 //! - [`duration`] and [`text`]: small words of the trade
 //!
 //! The world:
@@ -23,6 +24,7 @@
 //!
 //! `src/bin/bootstrap.rs` wires it all into a Lambda function.
 
+pub mod alert;
 pub mod assertion;
 pub mod aws;
 pub mod config;
@@ -31,6 +33,7 @@ pub mod event;
 pub mod grant;
 pub mod harvest;
 pub mod http;
+pub mod incident;
 pub mod message;
 pub mod oauth;
 pub mod ports;

@@ -1,16 +1,17 @@
-//! Messages of `kind=token`: one for each source whose token changed, or failed to.
+//! Messages of `kind=token`: one for each source whose token changed, or failed to; and what all messages share.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::duration;
+use crate::incident::Incident;
 use crate::report::{Outcome, SourceError, SourceReport, rfc3339, rfc3339_seconds_option};
 
 /// Version of the messages' layout.
-const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 /// SNS refuses longer subjects.
-const LONGEST_SUBJECT: usize = 100;
+pub(crate) const LONGEST_SUBJECT: usize = 100;
 
 /// A message as a publisher sends it. It never holds a secret or a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct TokenEvent<'a> {
     pub report: &'a SourceReport,
     /// When the request for the stored token was sent.
     pub issued_at: Option<DateTime<Utc>>,
+    /// The source's open incident.
+    pub incident: Option<&'a Incident>,
     /// Who is asked when this source fails.
     pub owner: Option<&'a str>,
     /// What to do then.
@@ -92,6 +95,9 @@ impl TokenEvent<'_> {
         #[derive(Serialize)]
         struct Failure<'a> {
             error: &'a SourceError,
+            consecutive_failures: Option<u32>,
+            #[serde(serialize_with = "rfc3339_seconds_option")]
+            failing_since: Option<DateTime<Utc>>,
             #[serde(serialize_with = "rfc3339_seconds_option")]
             token_expires_at: Option<DateTime<Utc>>,
         }
@@ -108,11 +114,12 @@ impl TokenEvent<'_> {
             bucket: self.bucket,
             key: self.key,
             version_id: self.report.version_id.as_deref(),
-            failure: self
-                .report
-                .error
-                .as_ref()
-                .map(|error| Failure { error, token_expires_at: self.report.expires_at }),
+            failure: self.report.error.as_ref().map(|error| Failure {
+                error,
+                consecutive_failures: self.incident.map(|incident| incident.consecutive_failures),
+                failing_since: self.incident.map(|incident| incident.opened_at),
+                token_expires_at: self.report.expires_at,
+            }),
         });
         #[expect(clippy::expect_used, reason = "a struct of strings and numbers always serializes")]
         json.expect("a serializable message")
@@ -165,12 +172,12 @@ impl TokenEvent<'_> {
 }
 
 /// A time to come, for people: `2026-11-20T23:00:00Z (in 42 min)`.
-fn moment(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+pub(crate) fn moment(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     format!("{} (in {})", rfc3339(time), duration::for_people(time - now))
 }
 
 /// SNS subjects are printable ASCII and short.
-fn ascii_line(text: &str) -> String {
+pub(crate) fn ascii_line(text: &str) -> String {
     text.chars()
         .map(|character| if matches!(character, ' '..='~') { character } else { '?' })
         .take(LONGEST_SUBJECT)
@@ -209,6 +216,7 @@ mod tests {
             key: Some("tokens/acme-crm.json"),
             report,
             issued_at: Some(now()),
+            incident: None,
             owner: Some("crm-team@example.com"),
             runbook_url: Some("https://wiki.example.com/crm"),
         };

@@ -571,6 +571,26 @@ pub fn metadata_request(url: Url) -> Request {
     }
 }
 
+/// A request that shows whether a resource server takes a token (RFC 6750 section 2.1).
+pub fn verification_request(url: Url, access_token: &SecretString) -> Request {
+    let authorization = SecretString::from(format!("Bearer {}", access_token.expose_secret()));
+    Request { method: RequestMethod::Get, url, headers: vec![("Authorization".to_owned(), authorization)], body: None }
+}
+
+/// Whether the token was taken: any 2xx.
+pub fn read_verification(answer: &Answer, now: DateTime<Utc>) -> Result<(), Rejection> {
+    let status = answer.status;
+    let error = SourceError::new(ErrorCode::VerificationFailed, format!("it answered HTTP {status}"));
+    match status {
+        200..300 => Ok(()),
+        408 | 429 | 500.. => {
+            let retry_after = answer.retry_after.as_deref().and_then(|value| retry::parse_retry_after(value, now));
+            Err(Rejection { repeat: Repeat::AfterBackoff(retry_after), ..Rejection::terminal(error) })
+        }
+        _ => Err(Rejection::terminal(error)),
+    }
+}
+
 /// The token endpoint that an issuer's metadata names.
 ///
 /// Its `issuer` must be the same string (RFC 8414 section 3.3), or somebody else answers for it.

@@ -2,11 +2,13 @@
 
 #![expect(async_fn_in_trait, reason = "a harvest runs on one thread, so no future has to be Send")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use crate::grant::{GrantState, Lease};
+use crate::incident::Incident;
 use crate::message::Message;
 use crate::oauth::{Answer, Rejection, Request};
 use crate::source::{Secret, SourceName, Tls};
@@ -24,8 +26,8 @@ pub trait Ports {
     type Server: AuthorizationServer;
     /// See [`TokenStore`].
     type Tokens: TokenStore;
-    /// See [`GrantStore`] and [`LeaseStore`].
-    type State: GrantStore + LeaseStore;
+    /// See [`GrantStore`], [`LeaseStore`] and [`IncidentStore`].
+    type State: GrantStore + LeaseStore + IncidentStore;
     /// See [`Publisher`].
     type Publisher: Publisher;
 }
@@ -42,7 +44,7 @@ pub struct World<P: Ports> {
     pub server: P::Server,
     /// Token documents.
     pub tokens: P::Tokens,
-    /// Grant state and leases.
+    /// Grant state, leases and incidents.
     pub state: P::State,
     /// Messages.
     pub publisher: P::Publisher,
@@ -135,6 +137,25 @@ pub trait LeaseStore {
 
     /// Gives back a lease, unless somebody else has taken it over.
     async fn release_lease(&self, source: &SourceName, lease: &Tagged<Lease>) -> Result<(), StoreError>;
+}
+
+/// Incidents in the state bucket.
+pub trait IncidentStore {
+    /// Names of all sources that have one open.
+    async fn open_incidents(&self) -> Result<BTreeSet<String>, StoreError>;
+
+    /// A source's incident; `None` if it has none.
+    async fn read_incident(&self, source: &str) -> Result<Option<Tagged<Incident>>, StoreError>;
+
+    /// Keeps an incident if what is stored is still `expected` (an entity tag); `None`: it is not.
+    async fn keep_incident(
+        &self,
+        incident: &Incident,
+        expected: Option<&str>,
+    ) -> Result<Option<Tagged<Incident>>, StoreError>;
+
+    /// Deletes an incident, unless somebody else has changed it.
+    async fn close_incident(&self, source: &str, expected: &str) -> Result<(), StoreError>;
 }
 
 /// The topic.

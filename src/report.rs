@@ -1,12 +1,13 @@
 //! What a harvest reports: outcomes, stable error codes, and warnings.
 
 use chrono::{DateTime, Utc};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Stable codes of everything that can go wrong with one source.
 ///
 /// The first six are the authorization server's own (RFC 6749 section 5.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The request lacks a parameter or is otherwise malformed.
     InvalidRequest,
@@ -42,6 +43,10 @@ pub enum ErrorCode {
     TokenStoreFailed,
     /// The state bucket refused a lease, a read or a save; after the first two no request was made.
     GrantStoreFailed,
+    /// The new token did not pass `verify_url`; the old one stays.
+    VerificationFailed,
+    /// The grant is dead: only a person can authorize again.
+    ReauthorizationRequired,
     /// The run's time was used up before this source's turn or end.
     OutOfTime,
     /// A fault of the harvester itself.
@@ -78,6 +83,7 @@ impl ErrorCode {
             | Self::SecretUnreadable
             | Self::TokenStoreFailed
             | Self::GrantStoreFailed
+            | Self::VerificationFailed
             | Self::OutOfTime
             | Self::Internal => true,
             Self::InvalidRequest
@@ -87,7 +93,8 @@ impl ErrorCode {
             | Self::InvalidScope
             | Self::EndpointRejected
             | Self::DefinitionInvalid
-            | Self::SourceUnknown => false,
+            | Self::SourceUnknown
+            | Self::ReauthorizationRequired => false,
         }
     }
 
@@ -111,6 +118,8 @@ impl ErrorCode {
             Self::SecretUnreadable => "secret_unreadable",
             Self::TokenStoreFailed => "token_store_failed",
             Self::GrantStoreFailed => "grant_store_failed",
+            Self::VerificationFailed => "verification_failed",
+            Self::ReauthorizationRequired => "reauthorization_required",
             Self::OutOfTime => "out_of_time",
             Self::Internal => "internal",
         }
@@ -124,7 +133,7 @@ impl Serialize for ErrorCode {
 }
 
 /// Why a source has no new token. Holds no secret; safe to log, store and mail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
 pub struct SourceError {
     /// Stable code.
@@ -260,5 +269,32 @@ pub fn rfc3339_seconds_option<S: Serializer>(time: &Option<DateTime<Utc>>, seria
     match time {
         Some(time) => rfc3339_seconds(time, serializer),
         None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn every_code_of_the_schema_is_read_as_it_is_written() {
+        let schema: Value = serde_json::from_str(include_str!("../schemas/token-message.schema.json")).expect("JSON");
+        let codes = &schema["oneOf"][1]["properties"]["error"]["properties"]["code"]["enum"];
+        for name in codes.as_array().expect("a list") {
+            let code: ErrorCode = serde_json::from_value(name.clone()).expect("a code");
+            assert_eq!(json!(code), *name);
+        }
+        assert!(serde_json::from_value::<ErrorCode>(json!("no_such_code")).is_err());
+    }
+
+    #[test]
+    fn an_error_is_read_as_it_was_written() {
+        let plain = SourceError::new(ErrorCode::VerificationFailed, "the verify_url answered 403");
+        for error in [plain.clone(), plain.with_provider_error(Some("forbidden".to_owned()))] {
+            let json = serde_json::to_string(&error).expect("JSON");
+            assert_eq!(serde_json::from_str::<SourceError>(&json).expect("an error"), error);
+        }
     }
 }

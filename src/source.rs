@@ -20,8 +20,10 @@ use crate::provider::RequestMethod;
 use crate::report::{ErrorCode, SourceError};
 use crate::text;
 
-const DEFAULT_MIN_TTL: TimeDelta = TimeDelta::minutes(10);
-const DEFAULT_EXPIRES_IN: TimeDelta = TimeDelta::hours(1);
+/// Default of `min_ttl`.
+pub const DEFAULT_MIN_TTL: TimeDelta = TimeDelta::minutes(10);
+/// Default of `default_expires_in`.
+pub const DEFAULT_EXPIRES_IN: TimeDelta = TimeDelta::hours(1);
 
 /// A source's name: `[a-z0-9][a-z0-9._-]{0,63}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::duration;
 use crate::oauth::TokenAnswer;
 use crate::report::{rfc3339, rfc3339_seconds, rfc3339_seconds_option};
-use crate::source::{Definition, Source, SourceName};
+use crate::source::{DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Source, SourceName};
 use crate::text;
 
 /// Version of the token document's layout.
@@ -39,6 +39,11 @@ impl RefreshRule {
     /// The rule of one definition under one schedule.
     pub fn new(definition: &Definition, schedule_interval: TimeDelta) -> Self {
         Self { min_ttl: definition.min_ttl, default_expires_in: definition.default_expires_in, schedule_interval }
+    }
+
+    /// The rule for a source whose definition can't be read.
+    pub fn usual(schedule_interval: TimeDelta) -> Self {
+        Self { min_ttl: DEFAULT_MIN_TTL, default_expires_in: DEFAULT_EXPIRES_IN, schedule_interval }
     }
 
     /// The stated end of a token, or the one to assume.

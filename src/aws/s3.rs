@@ -1,4 +1,6 @@
-//! Token documents, grant state and leases in S3.
+//! Token documents, grant state, leases and incidents in S3.
+
+use std::collections::BTreeSet;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ResponseChecksumValidation;
@@ -13,7 +15,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::store_error;
 use crate::config::Config;
 use crate::grant::{self, GrantState, Lease};
-use crate::ports::{GrantStore, LeaseStore, Put, StoreError, Tagged, TokenStore};
+use crate::incident::{self, Incident};
+use crate::ports::{GrantStore, IncidentStore, LeaseStore, Put, StoreError, Tagged, TokenStore};
 use crate::source::SourceName;
 use crate::token::{self, StoredMetadata, StoredToken, TokenDocument};
 
@@ -109,13 +112,38 @@ impl LeaseStore for S3StateStore {
     }
 
     async fn release_lease(&self, source: &SourceName, lease: &Tagged<Lease>) -> Result<(), StoreError> {
+        self.0.delete(grant::lease_key(source), &lease.etag).await
+    }
+}
+
+impl IncidentStore for S3StateStore {
+    async fn open_incidents(&self) -> Result<BTreeSet<String>, StoreError> {
         let Bucket { client, name, .. } = &self.0;
-        let delete = client.delete_object().bucket(name).key(grant::lease_key(source)).if_match(&lease.etag);
-        match delete.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if is_lost_race(status(&error), true) => Ok(()),
-            Err(error) => Err(store_error("S3 DeleteObject", &error)),
+        let mut pages = client.list_objects_v2().bucket(name).prefix(incident::PREFIX).into_paginator().send();
+        let mut names = BTreeSet::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| store_error("S3 ListObjectsV2", &error))?;
+            names.extend(page.contents().iter().filter_map(|object| incident::source_of(object.key()?)));
         }
+        Ok(names)
+    }
+
+    async fn read_incident(&self, source: &str) -> Result<Option<Tagged<Incident>>, StoreError> {
+        self.0.get(incident::key(source), Incident::parse).await
+    }
+
+    async fn keep_incident(
+        &self,
+        incident: &Incident,
+        expected: Option<&str>,
+    ) -> Result<Option<Tagged<Incident>>, StoreError> {
+        let json = SecretString::from(incident.to_json());
+        let put = self.0.put(incident::key(&incident.source), json, Vec::new(), expected).await?;
+        Ok(tagged(put, incident.clone()))
+    }
+
+    async fn close_incident(&self, source: &str, expected: &str) -> Result<(), StoreError> {
+        self.0.delete(incident::key(source), expected).await
     }
 }
 
@@ -148,6 +176,15 @@ impl Bucket {
         let value = std::str::from_utf8(&bytes).ok().and_then(parse);
         let value = value.ok_or_else(|| StoreError(format!("{key} in the state bucket is damaged")))?;
         Ok(Some(Tagged { value, etag }))
+    }
+
+    /// Deletes an object if it still has the expected entity tag.
+    async fn delete(&self, key: String, expected: &str) -> Result<(), StoreError> {
+        match self.client.delete_object().bucket(&self.name).key(key).if_match(expected).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is_lost_race(status(&error), true) => Ok(()),
+            Err(error) => Err(store_error("S3 DeleteObject", &error)),
+        }
     }
 
     /// Writes an object if what is stored still has the expected entity tag; `None`: if nothing is.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use chrono::DateTime;
+use futures_util::FutureExt as _;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
 use tracing::{error, warn};
@@ -63,7 +64,8 @@ async fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let handler = service_fn(|event: LambdaEvent<Value>| handle(&harvester, event));
+    // Boxed: the compiler gives up on the layout of all the futures that a harvest nests.
+    let handler = service_fn(|event: LambdaEvent<Value>| handle(&harvester, event).boxed_local());
     match lambda_runtime::run(handler).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -101,13 +103,16 @@ async fn handle(harvester: &Harvester<Lambda>, event: LambdaEvent<Value>) -> Res
     let result = harvester.harvest(&event, &context.request_id, deadline).await;
     match &result {
         Ok(report) => write_metrics(report),
-        Err(HarvestError::MessagesUnpublished { report, .. }) => write_metrics(report),
+        Err(HarvestError::MessagesUnpublished { report, .. } | HarvestError::IncidentsUnkept { report, .. }) => {
+            write_metrics(report);
+        }
         Err(HarvestError::DefinitionsUnreadable(_)) => {}
     }
     result.map_err(|error| {
         let error_type = match error {
             HarvestError::DefinitionsUnreadable(_) => "Harvest.DefinitionsUnreadable",
             HarvestError::MessagesUnpublished { .. } => "Harvest.MessagesUnpublished",
+            HarvestError::IncidentsUnkept { .. } => "Harvest.IncidentsUnkept",
         };
         diagnostic(error_type, error.to_string())
     })

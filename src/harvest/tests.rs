@@ -1,5 +1,7 @@
 //! The use case with the world in memory and tokio's time paused: waits are measured, not waited for.
 
+mod month;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use chrono::SecondsFormat;
@@ -8,9 +10,13 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::*;
+use crate::grant::{GrantState, Lease};
 use crate::oauth::{Answer, Body, Request};
-use crate::ports::{AuthorizationServer, Clock, GrantStore, LeaseStore, Publisher, Random, SecretStore, TokenStore};
+use crate::ports::{
+    AuthorizationServer, Clock, GrantStore, IncidentStore, LeaseStore, Publisher, Put, Random, SecretStore, TokenStore,
+};
 use crate::source::{Secret, SourceName, Tls};
+use crate::token::TokenDocument;
 
 struct Memory;
 
@@ -137,8 +143,10 @@ impl TokenStore for Rc<Tokens> {
 /// The state bucket.
 #[derive(Default)]
 struct State {
-    grant: RefCell<Option<Tagged<GrantState>>>,
-    lease: RefCell<Option<Tagged<Lease>>>,
+    grants: RefCell<BTreeMap<String, Tagged<GrantState>>>,
+    leases: RefCell<BTreeMap<String, Tagged<Lease>>>,
+    incidents: RefCell<BTreeMap<String, Tagged<Incident>>>,
+    incidents_refused: Cell<bool>,
     writes: Cell<usize>,
     /// How many saves of a grant are still to be refused.
     refusals: Cell<usize>,
@@ -151,7 +159,11 @@ impl State {
     }
 
     fn refresh_token(&self) -> Option<String> {
-        self.grant.borrow().as_ref().map(|grant| grant.value.refresh_token.expose_secret().to_owned())
+        self.grants.borrow().get("a").map(|grant| grant.value.refresh_token.expose_secret().to_owned())
+    }
+
+    fn is_leased(&self) -> bool {
+        !self.leases.borrow().is_empty()
     }
 }
 
@@ -160,13 +172,13 @@ fn is_stored<T>(stored: Option<&Tagged<T>>, expected: Option<&str>) -> bool {
 }
 
 impl GrantStore for Rc<State> {
-    async fn read_grant(&self, _: &SourceName) -> Result<Option<Tagged<GrantState>>, StoreError> {
-        Ok(self.grant.borrow().clone())
+    async fn read_grant(&self, source: &SourceName) -> Result<Option<Tagged<GrantState>>, StoreError> {
+        Ok(self.grants.borrow().get(source.as_str()).cloned())
     }
 
     async fn save_grant(
         &self,
-        _: &SourceName,
+        source: &SourceName,
         grant: &GrantState,
         expected: Option<&str>,
     ) -> Result<Option<Tagged<()>>, StoreError> {
@@ -174,37 +186,71 @@ impl GrantStore for Rc<State> {
             self.refusals.set(self.refusals.get() - 1);
             return Err(StoreError("S3 PutObject: SlowDown".to_owned()));
         }
-        if !is_stored(self.grant.borrow().as_ref(), expected) {
+        if !is_stored(self.grants.borrow().get(source.as_str()), expected) {
             return Ok(None);
         }
         let etag = self.etag();
-        self.grant.replace(Some(Tagged { value: grant.clone(), etag: etag.clone() }));
+        let saved = Tagged { value: grant.clone(), etag: etag.clone() };
+        self.grants.borrow_mut().insert(source.to_string(), saved);
         Ok(Some(Tagged { value: (), etag }))
     }
 }
 
 impl LeaseStore for Rc<State> {
-    async fn read_lease(&self, _: &SourceName) -> Result<Option<Tagged<Lease>>, StoreError> {
-        Ok(self.lease.borrow().clone())
+    async fn read_lease(&self, source: &SourceName) -> Result<Option<Tagged<Lease>>, StoreError> {
+        Ok(self.leases.borrow().get(source.as_str()).cloned())
     }
 
     async fn take_lease(
         &self,
-        _: &SourceName,
+        source: &SourceName,
         lease: &Lease,
         expected: Option<&str>,
     ) -> Result<Option<Tagged<Lease>>, StoreError> {
-        if !is_stored(self.lease.borrow().as_ref(), expected) {
+        if !is_stored(self.leases.borrow().get(source.as_str()), expected) {
             return Ok(None);
         }
         let taken = Tagged { value: lease.clone(), etag: self.etag() };
-        self.lease.replace(Some(taken.clone()));
+        self.leases.borrow_mut().insert(source.to_string(), taken.clone());
         Ok(Some(taken))
     }
 
-    async fn release_lease(&self, _: &SourceName, lease: &Tagged<Lease>) -> Result<(), StoreError> {
-        if is_stored(self.lease.borrow().as_ref(), Some(&lease.etag)) {
-            self.lease.replace(None);
+    async fn release_lease(&self, source: &SourceName, lease: &Tagged<Lease>) -> Result<(), StoreError> {
+        if is_stored(self.leases.borrow().get(source.as_str()), Some(&lease.etag)) {
+            self.leases.borrow_mut().remove(source.as_str());
+        }
+        Ok(())
+    }
+}
+
+impl IncidentStore for Rc<State> {
+    async fn open_incidents(&self) -> Result<BTreeSet<String>, StoreError> {
+        if self.incidents_refused.get() {
+            return Err(StoreError("S3 ListObjectsV2: AccessDenied".to_owned()));
+        }
+        Ok(self.incidents.borrow().keys().cloned().collect())
+    }
+
+    async fn read_incident(&self, source: &str) -> Result<Option<Tagged<Incident>>, StoreError> {
+        Ok(self.incidents.borrow().get(source).cloned())
+    }
+
+    async fn keep_incident(
+        &self,
+        incident: &Incident,
+        expected: Option<&str>,
+    ) -> Result<Option<Tagged<Incident>>, StoreError> {
+        if !is_stored(self.incidents.borrow().get(&incident.source), expected) {
+            return Ok(None);
+        }
+        let kept = Tagged { value: incident.clone(), etag: self.etag() };
+        self.incidents.borrow_mut().insert(incident.source.clone(), kept.clone());
+        Ok(Some(kept))
+    }
+
+    async fn close_incident(&self, source: &str, expected: &str) -> Result<(), StoreError> {
+        if is_stored(self.incidents.borrow().get(source), Some(expected)) {
+            self.incidents.borrow_mut().remove(source);
         }
         Ok(())
     }
@@ -413,10 +459,10 @@ async fn a_refresh_whose_answer_may_be_lost_is_not_repeated() {
     bench.define_rotating("a", "r1");
     for (status, attempts) in [(502, 1), (504, 1), (503, 4)] {
         bench.answers("a", vec![answer(status, "")]);
-        assert_eq!(bench.harvest_one().await.attempts, attempts, "{status}");
+        assert_eq!(bench.harvest(&forced()).await.sources[0].attempts, attempts, "{status}");
     }
     bench.server.latency.set(Duration::from_secs(3_600));
-    assert_eq!(bench.harvest_one().await.attempts, 1, "a timeout");
+    assert_eq!(bench.harvest(&forced()).await.sources[0].attempts, 1, "a timeout");
 }
 
 #[tokio::test(start_paused = true)]
@@ -638,7 +684,7 @@ async fn a_rotated_refresh_token_is_kept_and_used_next() {
     }
     assert_eq!(*seen.borrow(), ["r1", "r2", "r3"]);
     assert_eq!(bench.state.refresh_token().as_deref(), Some("r4"));
-    assert!(bench.state.lease.borrow().is_none(), "released");
+    assert!(!bench.state.is_leased(), "released");
 }
 
 #[tokio::test(start_paused = true)]
@@ -711,13 +757,13 @@ async fn a_crashed_holders_lease_is_taken_over_once_it_has_ended() {
     let bench = Bench::new(&[]);
     bench.define_rotating("a", "r1");
     bench.rotates("a", &Rc::default());
-    bench.state.lease.replace(Some(held_until(30)));
+    bench.state.leases.borrow_mut().insert("a".to_owned(), held_until(30));
     let held = bench.harvest_one().await;
     assert_eq!((held.outcome, code(&held), held.attempts), (Outcome::Deferred, None, 0));
 
     tokio::time::advance(Duration::from_secs(30)).await;
     assert_eq!(bench.harvest_one().await.outcome, Outcome::Refreshed);
-    assert!(bench.state.lease.borrow().is_none(), "released");
+    assert!(!bench.state.is_leased(), "released");
 }
 
 #[tokio::test(start_paused = true)]
@@ -726,11 +772,11 @@ async fn a_lease_is_released_on_every_way_out() {
     bench.define_rotating("a", "r1");
     bench.answers("a", vec![answer(400, r#"{"error": "invalid_scope"}"#)]);
     assert_eq!(code(&bench.harvest_one().await), Some("invalid_scope"));
-    assert!(bench.state.lease.borrow().is_none(), "after a failure");
+    assert!(!bench.state.is_leased(), "after a failure");
 
     bench.server.scripts.borrow_mut().insert("a".to_owned(), Box::new(|_| panic!("while it is held")));
-    assert_eq!(code(&bench.harvest_one().await), Some("internal"));
-    assert!(bench.state.lease.borrow().is_none(), "after a panic");
+    assert_eq!(code(&bench.harvest(&forced()).await.sources[0]), Some("internal"));
+    assert!(!bench.state.is_leased(), "after a panic");
 }
 
 #[tokio::test(start_paused = true)]
@@ -745,7 +791,8 @@ async fn a_lost_race_is_not_a_dead_grant() {
         // Somebody else refreshed and saved while this request was on its way.
         let mut theirs = GrantState::current(None, &SecretString::from("r1"), start());
         theirs.refresh_token = SecretString::from("theirs");
-        state.grant.replace(Some(Tagged { value: theirs, etag: state.etag() }));
+        let theirs = Tagged { value: theirs, etag: state.etag() };
+        state.grants.borrow_mut().insert("a".to_owned(), theirs);
         Ok(answer(400, r#"{"error": "invalid_grant"}"#))
     };
     bench.server.scripts.borrow_mut().insert("a".to_owned(), Box::new(script));

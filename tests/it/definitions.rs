@@ -318,7 +318,7 @@ async fn a_client_that_is_refused_with_its_new_secret_too_stays_failed() {
     let (deployment, server) = with_an_outdated_secret(refused(401, "invalid_client")).await;
     deployment.define("acme", posting(&server, "old")).await;
     let harvester = deployment.harvester();
-    let run = async || deployment.run(&harvester, &json!({}), LIMIT).await.expect("a report");
+    let run = async || deployment.run(&harvester, &json!({"force": true}), LIMIT).await.expect("a report");
     run().await;
 
     deployment.redefine("acme", posting(&server, "also-wrong")).await;

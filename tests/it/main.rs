@@ -9,6 +9,7 @@ mod authorization_server;
 mod bad_answers;
 mod definitions;
 mod grants;
+mod incidents;
 mod lambda;
 mod messages;
 mod schemas;

@@ -32,6 +32,7 @@ fn assert_valid(schema: &Validator, instance: &Value) {
 #[tokio::test]
 async fn what_a_harvest_emits_is_valid() {
     let (document, message, report) = (schema("token-document"), schema("token-message"), schema("report"));
+    let alert = schema("alert-message");
     let deployment = Deployment::new().await;
     let server = granting().await;
     let at = |path: &str| client_at(&format!("{}{path}", server.uri()));
@@ -67,10 +68,15 @@ async fn what_a_harvest_emits_is_valid() {
         assert_valid(&document, &deployment.document(source).await);
     }
     let messages = published(&proxy).await;
+    let (alerts, messages): (Vec<_>, Vec<_>) =
+        messages.iter().partition(|message| message.attributes["kind"] == "alert");
     let count = |event: &str| messages.iter().filter(|message| message.attributes["event"] == event).count();
-    assert!(count("token.refreshed") >= 6 && count("token.failed") >= 4 && warnings >= 3);
-    for sent in &messages {
+    assert!(count("token.refreshed") >= 6 && count("token.failed") >= 4 && warnings >= 3 && !alerts.is_empty());
+    for sent in messages {
         assert_valid(&message, &sent.default);
+    }
+    for sent in alerts {
+        assert_valid(&alert, &sent.default);
     }
 }
 

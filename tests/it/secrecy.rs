@@ -157,7 +157,7 @@ async fn nothing_that_a_run_emits_holds_a_secret_or_a_token() {
         assert_eq!(line(&report, name).outcome, expected, "{name}");
     }
     let messages = published(&aws).await;
-    assert_eq!(messages.len(), sources.len());
+    assert_eq!(messages.len(), sources.len() + 1, "one for each, and one alert");
     let writes: Vec<_> = requests(&aws).await.into_iter().filter(|call| call.method == "PUT").collect();
     let documents = writes.iter().filter(|write| write.url.path().contains("/tokens/"));
     assert_eq!(documents.count(), 3);

@@ -61,8 +61,9 @@ async fn the_token_document_and_its_metadata() {
 #[tokio::test]
 async fn the_messages() {
     let (_, _, messages) = harvested("messages").await;
-    let [failed, refreshed, never] = &messages[..] else { panic!("{messages:#?}") };
-    for (name, message) in [("token_failed", failed), ("token_refreshed", refreshed), ("token_never", never)] {
+    let [alert, failed, refreshed, never] = &messages[..] else { panic!("{messages:#?}") };
+    let messages = [("alert", alert), ("token_failed", failed), ("token_refreshed", refreshed), ("token_never", never)];
+    for (name, message) in messages {
         assert_json_snapshot!(name, message, { ".default.version_id" => version_id(), ".email" => "[see the text]" });
         assert_snapshot!(format!("{name}_email"), message.email);
     }

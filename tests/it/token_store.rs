@@ -36,8 +36,10 @@ async fn answer_looks(proxy: &MockServer, source: &str, answer: impl Respond + '
     mock.respond_with(answer).with_priority(1).mount(proxy).await;
 }
 
+/// Writes of token documents, in order.
 async fn writes(proxy: &MockServer) -> Vec<Request> {
-    requests(proxy).await.into_iter().filter(|request| request.method == "PUT").collect()
+    let is_write = |request: &Request| request.method == "PUT" && request.url.path().contains("/tokens/");
+    requests(proxy).await.into_iter().filter(is_write).collect()
 }
 
 /// Lets somebody else write first: the same document, but for its token and a time of issue so much later.

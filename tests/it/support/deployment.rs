@@ -95,7 +95,10 @@ pub(crate) struct Deployment {
     pub(crate) s3: aws_sdk_s3::Client,
     secrets: aws_sdk_secretsmanager::Client,
     sqs: aws_sdk_sqs::Client,
+    /// Where messages of `kind=token` arrive.
     queue_url: String,
+    /// Where messages of `kind=alert` arrive.
+    alert_queue_url: String,
 }
 
 impl Deployment {
@@ -136,16 +139,19 @@ impl Deployment {
             put.send().await.expect("versioning");
         }
         sns.create_topic().name(format!("{name}-topic")).send().await.expect("a topic");
-        // What was received once is not seen again.
-        let hidden = (aws_sdk_sqs::types::QueueAttributeName::VisibilityTimeout, "43200");
-        let queue = sqs.create_queue().queue_name(format!("{name}-queue")).attributes(hidden.0, hidden.1);
-        let queue = queue.send().await.expect("a queue");
-        let subscribe = sns.subscribe().topic_arn(&config.topic_arn).protocol("sqs").endpoint(arn("sqs", "queue"));
-        subscribe.send().await.expect("a subscription");
-
+        let mut queue_urls = Vec::new();
+        for kind in ["token", "alert"] {
+            // What was received once is not seen again.
+            let hidden = (aws_sdk_sqs::types::QueueAttributeName::VisibilityTimeout, "43200");
+            let queue = sqs.create_queue().queue_name(format!("{name}-{kind}")).attributes(hidden.0, hidden.1);
+            queue_urls.push(queue.send().await.expect("a queue").queue_url.expect("its URL"));
+            let subscribe = sns.subscribe().topic_arn(&config.topic_arn).protocol("sqs").endpoint(arn("sqs", kind));
+            let filter = json!({"kind": [kind]}).to_string();
+            subscribe.attributes("FilterPolicy", filter).send().await.expect("a subscription");
+        }
         let secrets = aws_sdk_secretsmanager::Client::new(&shared);
-        let queue_url = queue.queue_url.expect("its URL");
-        Self { variables, clock: TestClock::default(), s3, secrets, sqs, queue_url }
+        let [queue_url, alert_queue_url] = queue_urls.try_into().expect("two queues");
+        Self { variables, clock: TestClock::default(), s3, secrets, sqs, queue_url, alert_queue_url }
     }
 
     /// The same with one more environment variable.
@@ -278,14 +284,25 @@ impl Deployment {
         attributes[&waiting].parse().expect("a number")
     }
 
-    /// All messages since the last call, by source. The emulator delivers before it answers a publisher.
+    /// All messages of `kind=token` since the last call, by source.
     pub(crate) async fn messages(&self) -> Vec<Received> {
+        let mut messages = self.receive(&self.queue_url).await;
+        messages.sort_by_key(|message| message.attributes["source"].clone());
+        messages
+    }
+
+    /// All messages of `kind=alert` since the last call.
+    pub(crate) async fn alerts(&self) -> Vec<Received> {
+        self.receive(&self.alert_queue_url).await
+    }
+
+    /// What has arrived in a queue. The emulator delivers before it answers a publisher.
+    async fn receive(&self, queue_url: &str) -> Vec<Received> {
         let mut messages = Vec::new();
         loop {
-            let receive = self.sqs.receive_message().queue_url(&self.queue_url).max_number_of_messages(10);
+            let receive = self.sqs.receive_message().queue_url(queue_url).max_number_of_messages(10);
             let batch = receive.wait_time_seconds(0).send().await.expect("messages").messages.unwrap_or_default();
             if batch.is_empty() {
-                messages.sort_by_key(|message: &Received| message.attributes["source"].clone());
                 return messages;
             }
             messages.extend(batch.iter().map(|message| received(message.body().expect("a body"))));

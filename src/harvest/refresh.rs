@@ -1,0 +1,465 @@
+//! One source's refresh: lease, grant, token request with retries, and the token document.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::Retryable as _;
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use secrecy::SecretString;
+use tracing::{info, warn};
+use url::Url;
+
+use super::{Done, Harvester, Progress, Run, out_of_time};
+use crate::grant::{GrantState, Lease};
+use crate::oauth::{self, Rejection, TokenAnswer};
+use crate::ports::{
+    AuthorizationServer as _, Clock as _, GrantStore as _, LeaseStore as _, Ports, Put, Random as _, StoreError,
+    Tagged, TokenStore as _,
+};
+use crate::report::{ErrorCode, SourceError};
+use crate::retry::{self, Deadline, Repeat, RetryPolicy};
+use crate::source::{Definition, Endpoint, Grant, Source, SourceName};
+use crate::token::{self, StoredToken, TokenDocument};
+
+/// How long one request to an authorization server may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a lease outlasts the run that takes it.
+const LEASE_GRACE: TimeDelta = TimeDelta::seconds(5);
+
+/// How often a token document is written before other writers are left to it.
+const WRITE_ATTEMPTS: usize = 3;
+
+/// An answer with a token, and all that it hangs on.
+struct Granted {
+    /// With the definition that brought it.
+    source: Arc<Source>,
+    answer: TokenAnswer,
+    /// When the request was sent.
+    issued_at: DateTime<Utc>,
+    /// Stated end of the grant that the next token is requested with.
+    grant_expires_at: Option<DateTime<Utc>>,
+    /// Why the refresh token that came with it is not saved.
+    unsaved: Option<StoreError>,
+}
+
+impl<P: Ports> Harvester<P> {
+    /// Refreshes a source's token if it is due and may be tried.
+    pub(super) async fn refresh_if_due(
+        &self,
+        run: &Run<'_>,
+        source: &Arc<Source>,
+        progress: &Progress,
+    ) -> Result<Done, SourceError> {
+        let stored = self.head(&source.name, progress).await?;
+        let rule = self.rule(source);
+        let now = self.world.clock.now();
+        let Some(due) = token::due(stored.as_ref(), &source.definition, &rule, run.event.force, now) else {
+            return Ok(Done::Fresh);
+        };
+        if self.is_cooling_down(run, source, progress).await? {
+            return Ok(Done::CoolingDown);
+        }
+        info!(run.id = run.id, source.name = %source.name, due = due.as_str(), "token is due");
+        if run.event.dry_run {
+            return Ok(Done::WouldRefresh);
+        }
+        let Grant::RefreshToken(_) = source.definition.grant else {
+            return self.refresh(run, source, stored, progress).await;
+        };
+        if !self.take_lease(run, source, progress).await? {
+            return Ok(Done::HeldByAnotherRun);
+        }
+        // What was read before the lease may have been changed by its former holder.
+        let stored = self.head(&source.name, progress).await?;
+        let now = self.world.clock.now();
+        if token::due(stored.as_ref(), &source.definition, &rule, run.event.force, now).is_none() {
+            return Ok(Done::Fresh);
+        }
+        if self.is_cooling_down(run, source, progress).await? {
+            return Ok(Done::CoolingDown);
+        }
+        self.refresh(run, source, stored, progress).await
+    }
+
+    /// Requests a token and stores it.
+    async fn refresh(
+        &self,
+        run: &Run<'_>,
+        source: &Arc<Source>,
+        stored: Option<StoredToken>,
+        progress: &Progress,
+    ) -> Result<Done, SourceError> {
+        let granted = self.request_token(run, source, progress).await.map_err(|rejection| {
+            if let Repeat::AfterBackoff(retry_after) = rejection.repeat {
+                progress.retry_after.set(retry_after);
+            }
+            rejection.error
+        })?;
+        let unsaved = granted.unsaved.clone();
+        let source = Arc::clone(&granted.source);
+        self.verify(run, &source, &granted.answer).await?;
+        let document = TokenDocument::new(
+            &source,
+            granted.answer,
+            &self.rule(&source),
+            granted.issued_at,
+            granted.grant_expires_at,
+            stored.as_ref(),
+        );
+        let stored = self.store(&source, document, stored, progress).await?;
+        match (unsaved, stored) {
+            (Some(error), _) => Err(SourceError::new(
+                ErrorCode::GrantStoreFailed,
+                format!(
+                    "the new token is stored, but the refresh token that came with it is lost, since it could not be \
+                     saved ({error}): authorize anew and put the refresh token into the definition"
+                ),
+            )),
+            (None, Stored::Ours) => Ok(Done::Refreshed),
+            (None, Stored::Theirs) => Ok(Done::Fresh),
+        }
+    }
+
+    /// Makes this run the one owner of the source's grant; `false`: another run is.
+    ///
+    /// The lease is put where grant state is, with the same key, so it also proves that the save will be allowed.
+    async fn take_lease(&self, run: &Run<'_>, source: &Source, progress: &Progress) -> Result<bool, SourceError> {
+        let lease = Lease { run_id: run.id.to_owned(), expires_at: run.deadline.end + LEASE_GRACE };
+        let mut expected = None;
+        for _ in 0..WRITE_ATTEMPTS {
+            let state = &self.world.state;
+            let taken =
+                state.take_lease(&source.name, &lease, expected.as_deref()).await.map_err(grant_store_failed)?;
+            if taken.is_some() {
+                progress.lease.replace(taken);
+                return Ok(true);
+            }
+            let Some(current) = state.read_lease(&source.name).await.map_err(grant_store_failed)? else {
+                expected = None;
+                continue;
+            };
+            if current.value == lease {
+                // Our own write, whose reply was lost.
+                progress.lease.replace(Some(current));
+                return Ok(true);
+            }
+            if current.value.expires_at > self.world.clock.now() {
+                return Ok(false);
+            }
+            expected = Some(current.etag);
+        }
+        Ok(false)
+    }
+
+    pub(super) async fn release_lease(&self, run: &Run<'_>, source: &Source, lease: &Tagged<Lease>) {
+        let time_left = Deadline::remaining(self.world.clock.now(), run.deadline.end);
+        let release = self.world.state.release_lease(&source.name, lease);
+        let problem = match tokio::time::timeout(time_left, release).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "no time was left".to_owned(),
+        };
+        warn!(run.id = run.id, source.name = %source.name, error.message = problem, "lease not released, it will expire");
+    }
+
+    pub(super) async fn head(
+        &self,
+        source: &SourceName,
+        progress: &Progress,
+    ) -> Result<Option<StoredToken>, SourceError> {
+        let stored = self.world.tokens.head(source).await.map_err(token_store_failed)?;
+        progress.stored.replace(stored.clone());
+        Ok(stored)
+    }
+
+    /// A new token: where the server refuses the client, the definition is read anew and, if it was changed meanwhile,
+    /// tried once more.
+    async fn request_token(
+        &self,
+        run: &Run<'_>,
+        source: &Arc<Source>,
+        progress: &Progress,
+    ) -> Result<Granted, Rejection> {
+        let rejection = match self.request_with_grant(run, source, progress).await {
+            Ok(granted) => return Ok(granted),
+            Err(rejection) => rejection,
+        };
+        if rejection.client_refused
+            && let Some(changed) = self.changed_definition(run, source).await
+        {
+            info!(run.id = run.id, source.name = %source.name, "definition has changed, trying the new one");
+            progress.tried.replace(Some(changed.definition.full_sha256.clone()));
+            return self.request_with_grant(run, &changed, progress).await;
+        }
+        Err(rejection)
+    }
+
+    /// A new token with the grant that is current; a grant that moves is saved before anything else happens.
+    async fn request_with_grant(
+        &self,
+        run: &Run<'_>,
+        source: &Arc<Source>,
+        progress: &Progress,
+    ) -> Result<Granted, Rejection> {
+        let granted = |(answer, issued_at): (TokenAnswer, _)| Granted {
+            source: Arc::clone(source),
+            grant_expires_at: answer.grant_expiry.at(),
+            answer,
+            issued_at,
+            unsaved: None,
+        };
+        let Grant::RefreshToken(seed) = &source.definition.grant else {
+            return self.request_with_retries(run, source, &source.definition, progress).await.map(granted);
+        };
+        let mut stored = self.read_grant(source).await?;
+        let mut grant = self.current_grant(stored.as_ref(), seed);
+        if !run.event.force && grant.expires_at.is_some_and(|end| end <= self.world.clock.now()) {
+            let message = "the refresh token has expired: somebody has to authorize again";
+            return Err(Rejection::terminal(SourceError::new(ErrorCode::ReauthorizationRequired, message)));
+        }
+        let mut definition = source.definition.with_refresh_token(&grant.refresh_token);
+        let mut result = self.request_with_retries(run, source, &definition, progress).await;
+        if result.as_ref().is_err_and(|rejection| rejection.error.code == ErrorCode::InvalidGrant) {
+            // A lost race is not a dead grant.
+            stored = self.read_grant(source).await?;
+            let current = self.current_grant(stored.as_ref(), seed);
+            if !current.same_token(&grant) {
+                info!(run.id = run.id, source.name = %source.name, "grant has moved, trying the newer one");
+                grant = current;
+                definition = source.definition.with_refresh_token(&grant.refresh_token);
+                result = self.request_with_retries(run, source, &definition, progress).await;
+            }
+        }
+        let mut granted = result.map(granted)?;
+        granted.grant_expires_at = grant.expires_at;
+        if let Some(next) = grant.after(&granted.answer, granted.issued_at) {
+            granted.grant_expires_at = next.expires_at;
+            let expected = stored.map(|stored| stored.etag);
+            granted.unsaved = self.save_grant(run, source, &next, expected.as_deref()).await.err();
+        }
+        Ok(granted)
+    }
+
+    async fn read_grant(&self, source: &Source) -> Result<Option<Tagged<GrantState>>, Rejection> {
+        let grant = self.world.state.read_grant(&source.name).await;
+        grant.map_err(|error| Rejection::terminal(grant_store_failed(error)))
+    }
+
+    fn current_grant(&self, stored: Option<&Tagged<GrantState>>, seed: &SecretString) -> GrantState {
+        GrantState::current(stored.map(|stored| stored.value.clone()), seed, self.world.clock.now())
+    }
+
+    /// Saves a refresh token that can't be had again, trying as long as the run lasts.
+    async fn save_grant(
+        &self,
+        run: &Run<'_>,
+        source: &Source,
+        next: &GrantState,
+        expected: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let attempt = || async {
+            if self.world.state.save_grant(&source.name, next, expected).await?.is_none() {
+                let stored = self.world.state.read_grant(&source.name).await?;
+                if !stored.is_some_and(|stored| stored.value.same_token(next)) {
+                    warn!(run.id = run.id, source.name = %source.name, "another run saved a newer grant, which stays");
+                }
+            }
+            Ok(())
+        };
+        attempt
+            .retry(RetryPolicy::save().ceilings())
+            .adjust(|_: &StoreError, ceiling| {
+                let remaining = Deadline::remaining(self.world.clock.now(), run.deadline.saves);
+                retry::next_wait(ceiling, Repeat::AfterBackoff(None), self.world.random.unit(), remaining)
+            })
+            .notify(|error: &StoreError, wait: Duration| {
+                warn!(
+                    run.id = run.id,
+                    source.name = %source.name,
+                    error.message = %error,
+                    retry.wait_ms = wait.as_millis(),
+                    "refresh token not saved, trying again"
+                );
+            })
+            .await
+    }
+
+    /// Tries a new token at the definition's `verify_url`, if it has one, before anybody is given it.
+    async fn verify(&self, run: &Run<'_>, source: &Source, answer: &TokenAnswer) -> Result<(), SourceError> {
+        let Some(url) = &source.definition.verify_url else { return Ok(()) };
+        let attempt = || async {
+            let (_, timeout) = self.time_for_request(run)?;
+            let request = oauth::verification_request(url.clone(), &answer.access_token);
+            let answer = self.world.server.send(&request, &source.definition.tls, timeout).await?;
+            oauth::read_verification(&answer, self.world.clock.now())
+        };
+        self.with_retries(run, source, attempt).await.map_err(|rejection| {
+            let message = format!("the new token was not accepted at `verify_url`: {}", rejection.error.message);
+            SourceError::new(ErrorCode::VerificationFailed, message)
+        })
+    }
+
+    /// The source as it is defined now, if that is another definition than the one that was tried.
+    async fn changed_definition(&self, run: &Run<'_>, source: &Source) -> Option<Arc<Source>> {
+        let read = || async {
+            match self.read_catalog(self.world.clock.now()).await {
+                Ok(catalog) => Some(catalog),
+                Err(error) => {
+                    warn!(run.id = run.id, error.message = %error, "definitions could not be read anew");
+                    None
+                }
+            }
+        };
+        let catalog = run.reread.get_or_init(read).await.as_ref()?;
+        let current = catalog.find(source.name.as_str())?.as_ref().ok()?;
+        (current.definition.full_sha256 != source.definition.full_sha256).then(|| Arc::clone(current))
+    }
+
+    /// The answer, and when the request that brought it was sent.
+    async fn request_with_retries(
+        &self,
+        run: &Run<'_>,
+        source: &Source,
+        definition: &Definition,
+        progress: &Progress,
+    ) -> Result<(TokenAnswer, DateTime<Utc>), Rejection> {
+        let token_endpoint = self.token_endpoint(run, source).await?;
+        let attempt = || async {
+            let (now, timeout) = self.time_for_request(run)?;
+            // Stored in whole seconds, so counted from one: of two runs in one second, each sees the other's as newer.
+            let issued_at = now.trunc_subsecs(0);
+            let unique = self.world.random.unique();
+            let request =
+                oauth::token_request(definition, &token_endpoint, &unique, issued_at).map_err(Rejection::terminal)?;
+            progress.attempts.set(progress.attempts.get() + 1);
+            let answer = self.world.server.send(&request, &definition.tls, timeout).await;
+            let now = self.world.clock.now();
+            answer
+                .and_then(|answer| oauth::read_token_answer(&answer, definition, issued_at, now))
+                .map(|answer| (answer, issued_at))
+                .map_err(|rejection| rejection.for_grant(&definition.grant))
+        };
+        self.with_retries(run, source, attempt).await
+    }
+
+    /// The token endpoint, from the issuer's metadata if need be.
+    async fn token_endpoint(&self, run: &Run<'_>, source: &Source) -> Result<Url, Rejection> {
+        let definition = &source.definition;
+        let (identifier, url) = match &definition.endpoint {
+            Endpoint::Token(url) => return Ok(url.clone()),
+            Endpoint::Issuer { identifier, url } => (identifier, url),
+        };
+        let attempt = || async {
+            let [rfc8414, openid] = oauth::metadata_urls(url);
+            let mut answer = self.send_for_metadata(run, definition, rfc8414).await?;
+            if (400..500).contains(&answer.status) {
+                answer = self.send_for_metadata(run, definition, openid).await?;
+            }
+            oauth::read_metadata(&answer, identifier, definition, self.world.clock.now())
+        };
+        if !definition.tls.is_default() {
+            return self.with_retries(run, source, attempt).await;
+        }
+        let discovery = Rc::clone(run.discovered.borrow_mut().entry(identifier.clone()).or_default());
+        discovery.get_or_init(|| self.with_retries(run, source, attempt)).await.clone()
+    }
+
+    async fn send_for_metadata(
+        &self,
+        run: &Run<'_>,
+        definition: &Definition,
+        url: Url,
+    ) -> Result<oauth::Answer, Rejection> {
+        let (_, timeout) = self.time_for_request(run)?;
+        self.world.server.send(&oauth::metadata_request(url), &definition.tls, timeout).await
+    }
+
+    /// The time now, and how long a request that is sent now may take.
+    fn time_for_request(&self, run: &Run<'_>) -> Result<(DateTime<Utc>, Duration), Rejection> {
+        let now = self.world.clock.now();
+        let remaining = Deadline::remaining(now, run.deadline.requests);
+        if remaining.is_zero() {
+            let error = out_of_time("the run's time was used up before a request could be sent");
+            return Err(Rejection::terminal(error));
+        }
+        Ok((now, remaining.min(ATTEMPT_TIMEOUT)))
+    }
+
+    /// Repeats what may be repeated, after waits that respect the server and fit into the run.
+    async fn with_retries<T, F: Future<Output = Result<T, Rejection>>>(
+        &self,
+        run: &Run<'_>,
+        source: &Source,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, Rejection> {
+        attempt
+            .retry(RetryPolicy::token_endpoint().ceilings())
+            .adjust(|rejection: &Rejection, ceiling| {
+                let remaining = Deadline::remaining(self.world.clock.now(), run.deadline.requests);
+                retry::next_wait(ceiling, rejection.repeat, self.world.random.unit(), remaining)
+            })
+            .notify(|rejection: &Rejection, wait: Duration| {
+                info!(
+                    run.id = run.id,
+                    source.name = %source.name,
+                    error.code = rejection.error.code.as_str(),
+                    error.message = rejection.error.message,
+                    retry.wait_s = wait.as_secs_f64(),
+                    "request failed, trying again"
+                );
+            })
+            .await
+    }
+
+    /// Writes the document unless somebody else has stored a newer good token meanwhile.
+    async fn store(
+        &self,
+        source: &Source,
+        mut document: TokenDocument,
+        mut stored: Option<StoredToken>,
+        progress: &Progress,
+    ) -> Result<Stored, SourceError> {
+        for _ in 0..WRITE_ATTEMPTS {
+            let put = self.world.tokens.put(&document, stored.as_ref()).await;
+            match put.map_err(token_store_failed)? {
+                Put::Written { etag, version_id } => {
+                    progress.stored.replace(Some(document.stored(etag, version_id)));
+                    return Ok(Stored::Ours);
+                }
+                Put::LostRace => stored = self.head(&source.name, progress).await?,
+            }
+            if let Some(current) = &stored {
+                if document.is(current) {
+                    return Ok(Stored::Ours);
+                }
+                let now = self.world.clock.now();
+                let good = token::due(Some(current), &source.definition, &self.rule(source), false, now).is_none();
+                let newer = current.metadata.as_ref().is_some_and(|other| other.issued_at >= document.issued_at);
+                if good && newer {
+                    return Ok(Stored::Theirs);
+                }
+            }
+            document.follow(stored.as_ref());
+        }
+        Err(SourceError::new(
+            ErrorCode::TokenStoreFailed,
+            format!("the token document changed under {WRITE_ATTEMPTS} writes in a row"),
+        ))
+    }
+}
+
+/// Whose token is stored after a write.
+enum Stored {
+    Ours,
+    Theirs,
+}
+
+fn token_store_failed(error: StoreError) -> SourceError {
+    SourceError::new(ErrorCode::TokenStoreFailed, error.0)
+}
+
+fn grant_store_failed(error: StoreError) -> SourceError {
+    SourceError::new(ErrorCode::GrantStoreFailed, error.0)
+}
