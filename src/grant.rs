@@ -1,6 +1,6 @@
 //! Grant state and leases: what the next refresh needs and the last one returned, and who may use it.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +12,17 @@ use crate::text;
 /// Version of the layout of grant state.
 const SCHEMA_VERSION: u32 = 1;
 
+/// The shortest time between two refreshes that tells a fixed end from a moving one, stated in whole seconds.
+const SHORTEST_TO_JUDGE: TimeDelta = TimeDelta::seconds(10);
+
 /// Where a source's grant state is kept in the state bucket.
 pub fn key(source: &SourceName) -> String {
     format!("grants/{source}.json")
+}
+
+/// Where it is kept which end of a source's grant a person was told of.
+pub fn forecast_key(source: &SourceName) -> String {
+    format!("forecasts/{source}.json")
 }
 
 /// Where the lease on a source's grant is kept in the state bucket.
@@ -31,6 +39,10 @@ pub struct GrantState {
     pub credential_issued_at: DateTime<Utc>,
     /// Its stated end.
     pub expires_at: Option<DateTime<Utc>>,
+    /// When that was stated.
+    pub expiry_stated_at: Option<DateTime<Utc>>,
+    /// Whether the last refresh moved the end; `None`: nobody knows yet.
+    pub extended: Option<bool>,
     /// Counts up by one with each save.
     pub generation: u64,
     /// SHA-256 (hex) of the definition's refresh token that it grew from.
@@ -48,6 +60,8 @@ impl GrantState {
                 refresh_token: seed.clone(),
                 credential_issued_at: now,
                 expires_at: None,
+                expiry_stated_at: None,
+                extended: None,
                 generation: other.map_or(0, |other| other.generation),
                 seed_sha256,
             },
@@ -58,18 +72,32 @@ impl GrantState {
     pub fn after(&self, answer: &TokenAnswer, issued_at: DateTime<Utc>) -> Option<Self> {
         let rotated =
             answer.refresh_token.as_ref().filter(|token| token.expose_secret() != self.refresh_token.expose_secret());
-        let expires_at = match answer.grant_expiry {
-            GrantExpiry::Unstated => self.expires_at,
-            GrantExpiry::Never => None,
-            GrantExpiry::At(time) => Some(time),
+        let (expires_at, expiry_stated_at) = match answer.grant_expiry {
+            GrantExpiry::Unstated => (self.expires_at, self.expiry_stated_at),
+            GrantExpiry::Never => (None, None),
+            GrantExpiry::At(time) => (Some(time), Some(issued_at)),
         };
-        (rotated.is_some() || expires_at != self.expires_at).then(|| Self {
+        let extended = self.extended_by(answer.grant_expiry, issued_at);
+        (rotated.is_some() || expires_at != self.expires_at || extended != self.extended).then(|| Self {
             refresh_token: rotated.unwrap_or(&self.refresh_token).clone(),
             credential_issued_at: if rotated.is_some() { issued_at } else { self.credential_issued_at },
             expires_at,
+            expiry_stated_at,
+            extended,
             generation: self.generation + 1,
             seed_sha256: self.seed_sha256.clone(),
         })
+    }
+
+    /// Whether an answer moved the end. It did not where the stated lifetime has shrunk by most of the time that has
+    /// passed since the end was stated before; a first statement, or one within the same moment, can't tell.
+    fn extended_by(&self, stated: GrantExpiry, issued_at: DateTime<Utc>) -> Option<bool> {
+        let (Some(before), Some(stated_at), GrantExpiry::At(after)) = (self.expires_at, self.expiry_stated_at, stated)
+        else {
+            return if stated == GrantExpiry::Unstated { self.extended } else { None };
+        };
+        let passed = issued_at - stated_at;
+        if passed < SHORTEST_TO_JUDGE { self.extended } else { Some(after - before > passed / 2) }
     }
 
     /// Whether both are about the same refresh token.
@@ -85,6 +113,8 @@ impl GrantState {
             refresh_token: self.refresh_token.expose_secret().to_owned(),
             credential_issued_at: self.credential_issued_at,
             expires_at: self.expires_at,
+            expiry_stated_at: self.expiry_stated_at,
+            extended: self.extended,
             generation: self.generation,
             seed_sha256: self.seed_sha256.clone(),
         });
@@ -99,6 +129,8 @@ impl GrantState {
             refresh_token: SecretString::from(json.refresh_token),
             credential_issued_at: json.credential_issued_at,
             expires_at: json.expires_at,
+            expiry_stated_at: json.expiry_stated_at,
+            extended: json.extended,
             generation: json.generation,
             seed_sha256: json.seed_sha256,
         })
@@ -113,8 +145,40 @@ struct Json {
     credential_issued_at: DateTime<Utc>,
     #[serde(serialize_with = "rfc3339_seconds_option")]
     expires_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "rfc3339_seconds_option")]
+    expiry_stated_at: Option<DateTime<Utc>>,
+    extended: Option<bool>,
     generation: u64,
     seed_sha256: String,
+}
+
+/// What a person was last told about the end of a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// The end that it was about.
+    #[serde(serialize_with = "rfc3339_seconds")]
+    pub grant_expires_at: DateTime<Utc>,
+    /// The step, in days before the end.
+    pub days: u32,
+}
+
+impl Forecast {
+    /// The JSON text.
+    #[expect(clippy::missing_panics_doc, reason = "a struct of a string and a number always serializes")]
+    pub fn to_json(&self) -> String {
+        #[expect(clippy::expect_used, reason = "see above")]
+        serde_json::to_string(self).expect("a serializable forecast")
+    }
+
+    /// Reads the JSON text; `None` if it is damaged.
+    pub fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// Whether it was about that end. A fixed end wavers by seconds, since servers state what is left of it.
+    pub fn is_about(&self, grant_expires_at: DateTime<Utc>) -> bool {
+        (self.grant_expires_at - grant_expires_at).abs() < TimeDelta::hours(1)
+    }
 }
 
 /// Who works on a source whose grant may rotate, and until when nobody else may.
@@ -199,6 +263,20 @@ mod tests {
         assert_eq!(rotated.expires_at, Some(now()));
         let cleared = rotated.after(&answer(None, GrantExpiry::Never), now()).expect("a change");
         assert_eq!((cleared.expires_at, cleared.generation), (None, 3));
+    }
+
+    #[test]
+    fn two_refreshes_tell_whether_the_end_moves() {
+        let end = now() + TimeDelta::days(60);
+        let first = seeded("first").after(&answer(None, GrantExpiry::At(end)), now()).expect("a change");
+        assert_eq!(first.extended, None, "a first refresh cannot tell");
+
+        let later = now() + TimeDelta::days(1);
+        let after = |expiry| first.after(&answer(None, expiry), later).map(|state| state.extended);
+        assert_eq!(after(GrantExpiry::At(end)), Some(Some(false)));
+        assert_eq!(after(GrantExpiry::At(end + TimeDelta::seconds(1))), Some(Some(false)));
+        assert_eq!(after(GrantExpiry::At(end + TimeDelta::days(1))), Some(Some(true)));
+        assert_eq!(after(GrantExpiry::Unstated), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use tracing::{info, warn};
 use url::Url;
 
-use self::incidents::Watched;
+use self::incidents::{OwedForecast, Watched};
 use crate::event::Event;
 use crate::grant::Lease;
 use crate::incident::Incident;
@@ -128,6 +128,7 @@ struct Harvested {
     issued_at: Option<DateTime<Utc>>,
     warnings: Vec<Warning>,
     watched: Watched,
+    forecast: Option<OwedForecast>,
 }
 
 impl<P: Ports> Harvester<P> {
@@ -211,12 +212,14 @@ impl<P: Ports> Harvester<P> {
             Err(_elapsed) => Err(out_of_time("the run's time was used up while working on this source")),
         };
         let source = source.ok();
+        let forecast = self.forecast(run, source.as_deref(), &progress).await;
         let watched = self.watch(run, &name, source.as_deref(), &result, &progress).await;
         if let (Some(source), Some(lease)) = (&source, progress.lease.take()) {
             self.release_lease(run, source, &lease).await;
         }
         let duration = self.world.clock.now() - started_at;
-        let harvested = self.harvested(name, source, result, &progress, watched, duration);
+        let mut harvested = self.harvested(name, source, result, &progress, watched, duration);
+        harvested.forecast = forecast;
         log_outcome(run, &harvested.report);
         harvested
     }
@@ -287,6 +290,7 @@ impl<P: Ports> Harvester<P> {
             issued_at: metadata.map(|metadata| metadata.issued_at),
             warnings,
             watched,
+            forecast: None,
         }
     }
 

@@ -392,6 +392,11 @@ fn token_end(incident: &Incident, situation: &Situation<'_>) -> Option<DateTime<
     situation.token.map(|token| token.assumed_expiry).or(incident.token_expires_at)
 }
 
+/// Whether a refresh token's stated end is near enough for a forecast.
+pub fn ends_soon(grant_expires_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    FORECAST_STEPS.into_iter().any(|days| grant_expires_at - now <= TimeDelta::days(i64::from(days)))
+}
+
 /// The step, in days before a refresh token's stated end, that a person must hear of now.
 ///
 /// Only where the last refresh did not extend it (`extended`; `None`: nobody knows yet). `told_days` is the step last

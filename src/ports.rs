@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::grant::{GrantState, Lease};
+use crate::grant::{Forecast, GrantState, Lease};
 use crate::incident::Incident;
 use crate::message::Message;
 use crate::oauth::{Answer, Rejection, Request};
@@ -26,8 +26,8 @@ pub trait Ports {
     type Server: AuthorizationServer;
     /// See [`TokenStore`].
     type Tokens: TokenStore;
-    /// See [`GrantStore`], [`LeaseStore`] and [`IncidentStore`].
-    type State: GrantStore + LeaseStore + IncidentStore;
+    /// See [`GrantStore`], [`LeaseStore`], [`IncidentStore`] and [`ForecastStore`].
+    type State: GrantStore + LeaseStore + IncidentStore + ForecastStore;
     /// See [`Publisher`].
     type Publisher: Publisher;
 }
@@ -156,6 +156,20 @@ pub trait IncidentStore {
 
     /// Deletes an incident, unless somebody else has changed it.
     async fn close_incident(&self, source: &str, expected: &str) -> Result<(), StoreError>;
+}
+
+/// What people were told about the ends of grants, in the state bucket.
+pub trait ForecastStore {
+    /// What was last told about a source's grant; `None` if nothing was.
+    async fn read_forecast(&self, source: &SourceName) -> Result<Option<Tagged<Forecast>>, StoreError>;
+
+    /// Keeps what was told; where somebody else has told the same meanwhile, that stays.
+    async fn keep_forecast(
+        &self,
+        source: &SourceName,
+        forecast: &Forecast,
+        expected: Option<&str>,
+    ) -> Result<(), StoreError>;
 }
 
 /// The topic.

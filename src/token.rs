@@ -99,6 +99,8 @@ pub struct StoredMetadata {
     pub token_sha256: String,
     /// Hash of the definition that the token was requested with.
     pub definition_sha256: String,
+    /// Stated end of the refresh token that brings the next one.
+    pub grant_expires_at: Option<DateTime<Utc>>,
 }
 
 impl StoredMetadata {
@@ -114,6 +116,7 @@ impl StoredMetadata {
             },
             token_sha256: metadata.get("token-sha256")?.clone(),
             definition_sha256: metadata.get("definition-sha256")?.clone(),
+            grant_expires_at: time("grant-expires-at"),
         })
     }
 }
@@ -228,6 +231,7 @@ impl TokenDocument {
                 expires_at: self.answer.expires_at,
                 token_sha256: self.token_sha256(),
                 definition_sha256: self.definition_sha256.clone(),
+                grant_expires_at: self.grant_expires_at,
             }),
         }
     }
@@ -333,6 +337,7 @@ mod tests {
                 expires_at: expires_at.map(at),
                 token_sha256: "0123456789abcdef".to_owned(),
                 definition_sha256: definition().public_sha256,
+                grant_expires_at: None,
             }),
         }
     }

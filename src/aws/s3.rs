@@ -14,9 +14,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::store_error;
 use crate::config::Config;
-use crate::grant::{self, GrantState, Lease};
+use crate::grant::{self, Forecast, GrantState, Lease};
 use crate::incident::{self, Incident};
-use crate::ports::{GrantStore, IncidentStore, LeaseStore, Put, StoreError, Tagged, TokenStore};
+use crate::ports::{ForecastStore, GrantStore, IncidentStore, LeaseStore, Put, StoreError, Tagged, TokenStore};
 use crate::source::SourceName;
 use crate::token::{self, StoredMetadata, StoredToken, TokenDocument};
 
@@ -144,6 +144,22 @@ impl IncidentStore for S3StateStore {
 
     async fn close_incident(&self, source: &str, expected: &str) -> Result<(), StoreError> {
         self.0.delete(incident::key(source), expected).await
+    }
+}
+
+impl ForecastStore for S3StateStore {
+    async fn read_forecast(&self, source: &SourceName) -> Result<Option<Tagged<Forecast>>, StoreError> {
+        self.0.get(grant::forecast_key(source), Forecast::parse).await
+    }
+
+    async fn keep_forecast(
+        &self,
+        source: &SourceName,
+        forecast: &Forecast,
+        expected: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let json = SecretString::from(forecast.to_json());
+        self.0.put(grant::forecast_key(source), json, Vec::new(), expected).await.map(|_| ())
     }
 }
 

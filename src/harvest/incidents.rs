@@ -5,8 +5,11 @@ use url::Url;
 
 use super::{Done, Harvested, Harvester, Progress, Run};
 use crate::alert::{Alert, Entry};
-use crate::incident::{self, Change, Happened, Incident, Situation, TokenLife};
-use crate::ports::{Clock as _, IncidentStore as _, Ports, Publisher as _, StoreError, Tagged};
+use crate::grant::Forecast;
+use crate::incident::{self, Change, Happened, Incident, Severity, Situation, TokenLife};
+use crate::ports::{
+    Clock as _, ForecastStore as _, GrantStore as _, IncidentStore as _, Ports, Publisher as _, StoreError, Tagged,
+};
 use crate::report::{ErrorCode, SourceError};
 use crate::source::{Catalog, Source};
 use crate::token::RefreshRule;
@@ -39,7 +42,37 @@ impl Watched {
     }
 }
 
+/// The end of a grant that a person is to be told of.
+pub(super) struct OwedForecast {
+    forecast: Forecast,
+    /// Entity tag of what was told before.
+    expected: Option<String>,
+}
+
 impl<P: Ports> Harvester<P> {
+    /// Whether the end of a source's grant comes near and no refresh moves it. Costs a look at the state bucket only
+    /// where the token document names an end within a month.
+    pub(super) async fn forecast(
+        &self,
+        run: &Run<'_>,
+        source: Option<&Source>,
+        progress: &Progress,
+    ) -> Option<OwedForecast> {
+        let source = source?;
+        let grant_expires_at = progress.stored.borrow().as_ref()?.metadata.as_ref()?.grant_expires_at?;
+        let now = self.world.clock.now();
+        if run.event.dry_run || !incident::ends_soon(grant_expires_at, now) {
+            return None;
+        }
+        // Grant state that can't be read fails the source's next refresh, and is told then.
+        let grant = self.world.state.read_grant(&source.name).await.ok()??.value;
+        let told = note_trouble(run, self.world.state.read_forecast(&source.name).await)?;
+        let told_days = told.as_ref().filter(|told| told.value.is_about(grant_expires_at)).map(|told| told.value.days);
+        let days = incident::forecast_step(grant.expires_at, grant.extended, told_days, now)?;
+        let expected = told.map(|told| told.etag);
+        Some(OwedForecast { forecast: Forecast { grant_expires_at, days }, expected })
+    }
+
     /// Reads a source's incident into its progress.
     pub(super) async fn read_incident(&self, run: &Run<'_>, name: &str, progress: &Progress) {
         if run.open_incidents.as_ref().is_some_and(|open| open.contains(name)) {
@@ -146,8 +179,23 @@ impl<P: Ports> Harvester<P> {
         let now = self.world.clock.now();
         let mut alert = Alert { environment: &self.settings.environment, ..Alert::default() };
         for one in harvested {
-            let Some((change, incident)) = one.watched.told_about() else { continue };
             let definition = one.source.as_ref().map(|source| &source.definition);
+            let entry = Entry {
+                source: &one.report.source,
+                severity: Severity::Warning,
+                error: None,
+                opened_at: None,
+                token_expires_at: one.report.expires_at,
+                has_token: one.report.generation.is_some(),
+                grant_expires_at: None,
+                next_attempt_at: None,
+                owner: definition.and_then(|definition| definition.owner.as_deref()),
+                runbook_url: definition.and_then(|definition| definition.runbook_url.as_ref()).map(Url::as_str),
+            };
+            if let Some(owed) = &one.forecast {
+                alert.forecast.push(Entry { grant_expires_at: Some(owed.forecast.grant_expires_at), ..entry });
+            }
+            let Some((change, incident)) = one.watched.told_about() else { continue };
             let list = match change {
                 Change::Opened => &mut alert.opened,
                 Change::Escalated => &mut alert.escalated,
@@ -155,22 +203,22 @@ impl<P: Ports> Harvester<P> {
                 Change::Recovered => &mut alert.recovered,
             };
             list.push(Entry {
-                source: &one.report.source,
                 severity: incident.value.severity,
                 error: Some(&incident.value.error),
                 opened_at: Some(incident.value.opened_at),
-                token_expires_at: one.report.expires_at,
-                has_token: one.report.generation.is_some(),
-                grant_expires_at: None,
                 next_attempt_at: Some(incident.value.next_attempt_at),
-                owner: definition.and_then(|definition| definition.owner.as_deref()),
-                runbook_url: definition.and_then(|definition| definition.runbook_url.as_ref()).map(Url::as_str),
+                ..entry
             });
         }
         let Some(message) = alert.message(now) else { return Ok(()) };
         self.world.publisher.publish(&[message]).await?;
         info!(run.id = run.id, "alert sent");
         for one in harvested {
+            if let (Some(owed), Some(source)) = (&one.forecast, &one.source) {
+                let state = &self.world.state;
+                let noted = state.keep_forecast(&source.name, &owed.forecast, owed.expected.as_deref()).await;
+                note_trouble(run, noted);
+            }
             match one.watched.told_about() {
                 Some((Change::Recovered, incident)) => self.close(run, Some(incident)).await,
                 Some((_, incident)) => {

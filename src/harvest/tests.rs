@@ -10,10 +10,11 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::*;
-use crate::grant::{GrantState, Lease};
+use crate::grant::{Forecast, GrantState, Lease};
 use crate::oauth::{Answer, Body, Request};
 use crate::ports::{
-    AuthorizationServer, Clock, GrantStore, IncidentStore, LeaseStore, Publisher, Put, Random, SecretStore, TokenStore,
+    AuthorizationServer, Clock, ForecastStore, GrantStore, IncidentStore, LeaseStore, Publisher, Put, Random,
+    SecretStore, TokenStore,
 };
 use crate::source::{Secret, SourceName, Tls};
 use crate::token::TokenDocument;
@@ -147,6 +148,7 @@ struct State {
     leases: RefCell<BTreeMap<String, Tagged<Lease>>>,
     incidents: RefCell<BTreeMap<String, Tagged<Incident>>>,
     incidents_refused: Cell<bool>,
+    forecasts: RefCell<BTreeMap<String, Tagged<Forecast>>>,
     writes: Cell<usize>,
     /// How many saves of a grant are still to be refused.
     refusals: Cell<usize>,
@@ -252,6 +254,24 @@ impl IncidentStore for Rc<State> {
         if is_stored(self.incidents.borrow().get(source), Some(expected)) {
             self.incidents.borrow_mut().remove(source);
         }
+        Ok(())
+    }
+}
+
+impl ForecastStore for Rc<State> {
+    async fn read_forecast(&self, source: &SourceName) -> Result<Option<Tagged<Forecast>>, StoreError> {
+        Ok(self.forecasts.borrow().get(source.as_str()).cloned())
+    }
+
+    async fn keep_forecast(
+        &self,
+        source: &SourceName,
+        forecast: &Forecast,
+        expected: Option<&str>,
+    ) -> Result<(), StoreError> {
+        assert!(is_stored(self.forecasts.borrow().get(source.as_str()), expected));
+        let kept = Tagged { value: forecast.clone(), etag: self.etag() };
+        self.forecasts.borrow_mut().insert(source.to_string(), kept);
         Ok(())
     }
 }
@@ -798,4 +818,27 @@ async fn a_lost_race_is_not_a_dead_grant() {
     bench.server.scripts.borrow_mut().insert("a".to_owned(), Box::new(script));
     let report = bench.harvest_one().await;
     assert_eq!((report.outcome, report.attempts), (Outcome::Refreshed, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fixed_end_of_a_refresh_token_is_told_at_30_7_and_1_days() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    let end = start() + TimeDelta::days(60);
+    let began = Instant::now();
+    let script = move |_: &Request| {
+        let left = end - start() - TimeDelta::from_std(began.elapsed()).expect("two months");
+        let body = json!({"access_token": "t", "expires_in": 86_400, "refresh_token_expires_in": left.num_seconds()});
+        Ok(answer(200, &body.to_string()))
+    };
+    bench.server.scripts.borrow_mut().insert("a".to_owned(), Box::new(script));
+    let mut told = Vec::new();
+    for hour in 0..60 * 24 - 1 {
+        bench.harvest_one().await;
+        let alerts = bench.outbox.messages.take().into_iter().filter(|message| message.attributes[0].1 == "alert");
+        told.extend(alerts.map(|alert| (hour / 24, alert.subject)));
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+    }
+    assert_eq!(told.iter().map(|(day, _)| *day).collect::<Vec<_>>(), [30, 53, 59], "{told:#?}");
+    assert!(told[1].1.contains("WARNING a"), "{told:#?}");
 }

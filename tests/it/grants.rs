@@ -87,7 +87,8 @@ async fn each_refresh_token_is_used_once_and_the_next_one_kept() {
         grant,
         json!({
             "schema_version": 1, "refresh_token": "r4", "credential_issued_at": "2026-11-20T22:00:00Z",
-            "expires_at": "2026-11-21T22:00:00Z", "generation": 3,
+            "expires_at": "2026-11-21T22:00:00Z", "expiry_stated_at": "2026-11-20T22:00:00Z", "extended": null,
+            "generation": 3,
         })
     );
     assert_eq!(deployment.metadata("acme").await["grant-expires-at"], "2026-11-21T22:00:00Z");
