@@ -108,6 +108,8 @@ struct Progress {
     incident_unread: Cell<bool>,
     /// Hash of the definition that was tried last, where it was read anew.
     tried: RefCell<Option<String>>,
+    /// When a run ended, this one or the crashed holder of the lease, that could not keep a server's answer.
+    lost_with: Cell<Option<DateTime<Utc>>>,
     /// What the server asked to wait, where that outlasts the run.
     retry_after: Cell<Option<Duration>>,
 }

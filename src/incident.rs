@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::report::{ErrorCode, SourceError, rfc3339_seconds, rfc3339_seconds_option};
+use crate::report::{ErrorCode, SourceError, rfc3339, rfc3339_seconds, rfc3339_seconds_option};
 
 /// Version of the layout of incidents.
 const SCHEMA_VERSION: u32 = 1;
@@ -94,6 +94,9 @@ pub struct Incident {
     pub told_severity: Option<Severity>,
     /// Of the definition that failed, over all fields; `None` if there was none.
     pub definition_sha256: Option<String>,
+    /// When a run ended that sent a refresh token and could not keep what the server answered; `None`: none did.
+    #[serde(serialize_with = "rfc3339_seconds_option")]
+    pub lost_with: Option<DateTime<Utc>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -207,6 +210,8 @@ pub struct Situation<'a> {
     pub token: Option<TokenLife>,
     /// Of the definition, over all fields; `None` if there is no valid one.
     pub definition_sha256: Option<&'a str>,
+    /// See [`Incident::lost_with`], as far as this run knows.
+    pub lost_with: Option<DateTime<Utc>>,
 }
 
 /// From when until when a stored token works.
@@ -278,6 +283,10 @@ fn failed(
     match incident.error.code {
         ErrorCode::InvalidGrant => {
             incident.refused_grants = incident.refused_grants.saturating_add(1);
+            if let Some(ended_at) = incident.lost_with {
+                let lost = "; the server had replaced it, and the new one was lost with the run that ended at";
+                incident.error.message = format!("{}{lost} {}", incident.error.message, rfc3339(ended_at));
+            }
             if incident.refused_grants >= REFUSALS_OF_A_DEAD_GRANT {
                 incident.error = dead_grant(incident.error);
             }
@@ -315,6 +324,7 @@ fn continued(previous: Option<&Incident>, error: SourceError, situation: &Situat
             last_alert_at: None,
             told_severity: None,
             definition_sha256,
+            lost_with: situation.lost_with,
         };
     };
     let mut incident = previous.clone();
@@ -322,10 +332,12 @@ fn continued(previous: Option<&Incident>, error: SourceError, situation: &Situat
     if error.code != ErrorCode::SecretUnreadable && incident.definition_sha256 != definition_sha256 {
         incident.definition_sha256 = definition_sha256;
         incident.refused_grants = 0;
+        incident.lost_with = None;
         incident.error = error;
     } else if !incident.needs_authorization() {
         incident.error = error;
     }
+    incident.lost_with = situation.lost_with.or(incident.lost_with);
     // Tokens are never deleted: one that could not be looked up is still the one known before.
     if let Some(token) = situation.token {
         incident.token_expires_at = token.expires_at;
@@ -439,6 +451,7 @@ mod tests {
             schedule_interval: INTERVAL,
             token: end.map(|end| TokenLife { issued_at, expires_at: Some(end), assumed_expiry: end }),
             definition_sha256: Some("d1"),
+            lost_with: None,
         }
     }
 

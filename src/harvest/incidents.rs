@@ -129,6 +129,7 @@ impl<P: Ports> Harvester<P> {
             schedule_interval: self.settings.schedule_interval,
             token: self.token_life(source, progress),
             definition_sha256: tried.as_deref().or(source.map(|source| source.definition.full_sha256.as_str())),
+            lost_with: progress.lost_with.get(),
         };
         let judgement =
             incident::judge(previous.as_ref().map(|previous| &previous.value), happened(result, progress), &situation);

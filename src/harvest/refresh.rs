@@ -95,6 +95,9 @@ impl<P: Ports> Harvester<P> {
             if let Repeat::AfterBackoff(retry_after) = rejection.repeat {
                 progress.retry_after.set(retry_after);
             }
+            if rejection.answer_lost {
+                progress.lost_with.set(Some(self.world.clock.now()));
+            }
             rejection.error
         })?;
         let unsaved = granted.unsaved.clone();
@@ -126,7 +129,7 @@ impl<P: Ports> Harvester<P> {
     ///
     /// The lease is put where grant state is, with the same key, so it also proves that the save will be allowed.
     async fn take_lease(&self, run: &Run<'_>, source: &Source, progress: &Progress) -> Result<bool, SourceError> {
-        let lease = Lease { run_id: run.id.to_owned(), expires_at: run.deadline.end + LEASE_GRACE };
+        let lease = Lease { run_id: run.id.to_owned(), expires_at: (run.deadline.end + LEASE_GRACE).trunc_subsecs(0) };
         let mut expected = None;
         for _ in 0..WRITE_ATTEMPTS {
             let state = &self.world.state;
@@ -148,6 +151,8 @@ impl<P: Ports> Harvester<P> {
             if current.value.expires_at > self.world.clock.now() {
                 return Ok(false);
             }
+            // Its holder crashed, perhaps with an answer that it had no time to save.
+            progress.lost_with.set(Some(current.value.expires_at - LEASE_GRACE));
             expected = Some(current.etag);
         }
         Ok(false)
@@ -260,13 +265,24 @@ impl<P: Ports> Harvester<P> {
         expected: Option<&str>,
     ) -> Result<(), StoreError> {
         let attempt = || async {
-            if self.world.state.save_grant(&source.name, next, expected).await?.is_none() {
-                let stored = self.world.state.read_grant(&source.name).await?;
-                if !stored.is_some_and(|stored| stored.value.same_token(next)) {
-                    warn!(run.id = run.id, source.name = %source.name, "another run saved a newer grant, which stays");
+            let time_left = Deadline::remaining(self.world.clock.now(), run.deadline.saves);
+            let save = async {
+                if self.world.state.save_grant(&source.name, next, expected).await?.is_some() {
+                    return Ok(());
                 }
-            }
-            Ok(())
+                let stored = self.world.state.read_grant(&source.name).await?;
+                if stored.as_ref().is_some_and(|stored| stored.value.same_token(next)) {
+                    return Ok(());
+                }
+                if stored.as_ref().map(|stored| stored.etag.as_str()) == expected {
+                    return Err(StoreError("S3 PutObject: it was refused, but nobody else has written".to_owned()));
+                }
+                warn!(run.id = run.id, source.name = %source.name, "another run saved a newer grant, which stays");
+                Ok(())
+            };
+            tokio::time::timeout(time_left, save)
+                .await
+                .unwrap_or_else(|_elapsed| Err(StoreError("no time was left".to_owned())))
         };
         attempt
             .retry(RetryPolicy::save().ceilings())
@@ -428,9 +444,12 @@ impl<P: Ports> Harvester<P> {
                     progress.stored.replace(Some(document.stored(etag, version_id)));
                     return Ok(Stored::Ours);
                 }
-                Put::LostRace => stored = self.head(&source.name, progress).await?,
+                Put::LostRace => {}
             }
-            if let Some(current) = &stored {
+            let before = stored.map(|stored| stored.etag);
+            stored = self.head(&source.name, progress).await?;
+            // What was refused without anybody else's writing (S3 does so while a write is under way) is tried again.
+            if let Some(current) = stored.as_ref().filter(|current| Some(&current.etag) != before.as_ref()) {
                 if document.is(current) {
                     return Ok(Stored::Ours);
                 }

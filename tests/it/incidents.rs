@@ -174,6 +174,25 @@ async fn the_third_refusal_of_a_grant_needs_a_person_and_ends_the_requests() {
 }
 
 #[tokio::test]
+async fn a_grant_that_was_lost_with_a_crashed_run_is_told_as_that() {
+    let (deployment, server) = (Deployment::new().await, MockServer::start().await);
+    deployment.clock.stop_at("2026-11-20T22:00:00Z");
+    answer_at(&server, "/token", refused(400, "invalid_grant")).await;
+    deployment.define("acme", and(client_of(&server), json!({"refresh_token": "used-up"}))).await;
+    let lease = json!({"run_id": "crashed", "expires_at": "2026-11-20T21:50:05Z"});
+    deployment.keep_state("leases/acme", &lease).await;
+    for _ in 0..3 {
+        deployment.harvest_due().await;
+        deployment.clock.put_forward(TimeDelta::hours(1));
+    }
+    let alert = only_alert(&deployment).await;
+    let error = &alert.body["opened"][0]["error"];
+    assert_eq!(error["code"], "reauthorization_required");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("the new one was lost with the run that ended at 2026-11-20T21:50:00Z"), "{message}");
+}
+
+#[tokio::test]
 async fn throttling_past_the_deadline_waits_as_long_as_the_server_says_and_is_no_failure() {
     let (deployment, server) = with_a_good_token(3_600).await;
     let throttled = ResponseTemplate::new(429).insert_header("retry-after", "2700");

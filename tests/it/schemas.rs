@@ -234,3 +234,17 @@ async fn a_schema_refuses_what_the_program_never_writes() {
         assert!(!schema.is_valid(&and(instance.clone(), foreign.clone())), "{name} with {foreign}");
     }
 }
+
+#[test]
+fn every_error_code_has_its_section_in_the_runbook() {
+    let read = |path: &str| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).expect(path);
+    let (schema, runbook) = (read("schemas/report.schema.json"), read("docs/runbook.md"));
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    let code = "/properties/sources/items/properties/error/anyOf/0/properties/code/enum";
+    let codes = schema.pointer(code).and_then(Value::as_array).expect("codes");
+    assert!(codes.len() >= 20);
+    for code in codes {
+        let heading = format!("### {}", code.as_str().expect("a code"));
+        assert!(runbook.lines().any(|line| line == heading), "{heading}");
+    }
+}

@@ -1,7 +1,9 @@
 //! What every test stands on: AWS from an emulator, authorization servers on loopback, a harvester of real parts.
 
 pub(crate) mod deployment;
+pub(crate) mod function;
 pub(crate) mod log;
+pub(crate) mod outside;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod sockets;
