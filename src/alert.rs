@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::duration;
@@ -457,7 +457,10 @@ fn word(severity: Severity) -> &'static str {
 
 /// A time that has passed, for people: `2026-11-20T21:00:00Z (1 h ago)`.
 fn past(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    format!("{} ({} ago)", rfc3339(time), duration::for_people(now - time))
+    match now - time {
+        ago if ago < TimeDelta::minutes(1) => format!("{} (just now)", rfc3339(time)),
+        ago => format!("{} ({} ago)", rfc3339(time), duration::for_people(ago)),
+    }
 }
 
 /// The head and as many names as fit into a subject.

@@ -101,28 +101,28 @@ impl<P: Ports> Harvester<P> {
             rejection.error
         })?;
         let unsaved = granted.unsaved.clone();
-        let source = Arc::clone(&granted.source);
-        self.verify(run, &source, &granted.answer).await?;
-        let document = TokenDocument::new(
-            &source,
-            granted.answer,
-            &self.rule(&source),
-            granted.issued_at,
-            granted.grant_expires_at,
-            stored.as_ref(),
-        );
-        let stored = self.store(&source, document, stored, progress).await?;
-        match (unsaved, stored) {
-            (Some(error), _) => Err(SourceError::new(
-                ErrorCode::GrantStoreFailed,
-                format!(
-                    "the new token is stored, but the refresh token that came with it is lost, since it could not be \
-                     saved ({error}): authorize anew and put the refresh token into the definition"
-                ),
-            )),
-            (None, Stored::Ours) => Ok(Done::Refreshed),
-            (None, Stored::Theirs) => Ok(Done::Fresh),
+        let published = self.publish_token(run, granted, stored, progress).await;
+        match (unsaved, published) {
+            (Some(error), published) => Err(grant_lost(&error, published.is_ok())),
+            (None, Ok(Stored::Ours)) => Ok(Done::Refreshed),
+            (None, Ok(Stored::Theirs)) => Ok(Done::Fresh),
+            (None, Err(error)) => Err(error),
         }
+    }
+
+    /// Tries the new token where the definition says so, and stores it.
+    async fn publish_token(
+        &self,
+        run: &Run<'_>,
+        granted: Granted,
+        stored: Option<StoredToken>,
+        progress: &Progress,
+    ) -> Result<Stored, SourceError> {
+        let Granted { source, answer, issued_at, grant_expires_at, .. } = granted;
+        self.verify(run, &source, &answer).await?;
+        let rule = self.rule(&source);
+        let document = TokenDocument::new(&source, answer, &rule, issued_at, grant_expires_at, stored.as_ref());
+        self.store(&source, document, stored, progress).await
     }
 
     /// Makes this run the one owner of the source's grant; `false`: another run is.
@@ -477,6 +477,16 @@ enum Stored {
 
 fn token_store_failed(error: StoreError) -> SourceError {
     SourceError::new(ErrorCode::TokenStoreFailed, error.0)
+}
+
+/// Nothing but a person can bring back a refresh token that was used up and whose successor could not be saved.
+fn grant_lost(error: &StoreError, token_is_stored: bool) -> SourceError {
+    let token = if token_is_stored { "the new token is stored, but " } else { "" };
+    let message = format!(
+        "{token}the refresh token that came with the answer is lost, since it could not be saved ({error}): authorize \
+         anew and put the refresh token into the definition"
+    );
+    SourceError { retryable: false, ..SourceError::new(ErrorCode::GrantStoreFailed, message) }
 }
 
 fn grant_store_failed(error: StoreError) -> SourceError {

@@ -190,6 +190,9 @@ async fn a_refresh_token_that_can_not_be_saved_does_not_cost_the_token() {
     assert!(error.message.contains("authorize anew"), "{}", error.message);
     assert_eq!(deployment.document("acme").await["access_token"], "t2");
     assert!(deployment.state("leases/acme").await.is_none(), "released");
+    let alerts = deployment.alerts().await;
+    assert_eq!(alerts.len(), 1, "a person hears at once: {alerts:#?}");
+    assert!(alerts[0].subject.contains("acme: grant_store_failed"), "{}", alerts[0].subject);
 }
 
 #[tokio::test]
