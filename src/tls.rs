@@ -32,8 +32,8 @@ impl ExtraRoots {
     }
 }
 
-/// TLS for one source's authorization server: Mozilla's roots, compiled in, since reading the system's would cost
-/// four times the rest of start-up; then the operator's, then the definition's.
+/// TLS for one source's authorization server: Mozilla's roots, compiled in, so that a cold start reads and parses none;
+/// then the operator's, then the definition's.
 pub fn client_config(extra: &ExtraRoots, tls: &Tls) -> Result<ClientConfig, SourceError> {
     let invalid =
         |field: &str, reason: &str| SourceError::new(ErrorCode::DefinitionInvalid, format!("`{field}` {reason}"));

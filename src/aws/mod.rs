@@ -54,7 +54,7 @@ impl Clients {
 /// What all clients have in common.
 ///
 /// Region and credentials come from the environment, where Lambda puts them. The SDK's own chain (profiles, STS,
-/// instance metadata, ...) finds nothing there, and is an eighth of the binary.
+/// instance metadata, ...) would find nothing there.
 pub fn shared_config(config: &Config, http_client: reqwest::Client) -> SdkConfig {
     let credentials = &config.runtime.credentials;
     let session_token = credentials.session_token.as_ref().map(|token| token.expose_secret().to_owned());
