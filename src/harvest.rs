@@ -114,6 +114,13 @@ struct Progress {
     retry_after: Cell<Option<Duration>>,
 }
 
+impl Progress {
+    /// Whether a token request was sent: what ends before that was not tried.
+    fn has_begun(&self) -> bool {
+        self.attempts.get() > 0
+    }
+}
+
 /// How work on one source ended well.
 enum Done {
     Fresh,
@@ -131,6 +138,18 @@ struct Harvested {
     warnings: Vec<Warning>,
     watched: Watched,
     forecast: Option<OwedForecast>,
+}
+
+impl Harvested {
+    /// Who is asked when this source fails.
+    fn owner(&self) -> Option<&str> {
+        self.source.as_ref()?.definition.owner.as_deref()
+    }
+
+    /// What to do then.
+    fn runbook_url(&self) -> Option<&str> {
+        self.source.as_ref()?.definition.runbook_url.as_ref().map(Url::as_str)
+    }
 }
 
 impl<P: Ports> Harvester<P> {
@@ -220,8 +239,8 @@ impl<P: Ports> Harvester<P> {
             self.release_lease(run, source, &lease).await;
         }
         let duration = self.world.clock.now() - started_at;
-        let mut harvested = self.harvested(name, source, result, &progress, watched, duration);
-        harvested.forecast = forecast;
+        let harvested = self.harvested(name, source, result, &progress, watched, duration);
+        let harvested = Harvested { forecast, ..harvested };
         log_outcome(run, &harvested.report);
         harvested
     }
@@ -309,6 +328,7 @@ impl<P: Ports> Harvester<P> {
                 ),
             });
         }
+        let [refreshed, fresh, deferred, failed] = counts(&harvested);
         let mut sources = Vec::with_capacity(harvested.len());
         for one in harvested {
             warnings.extend(one.warnings);
@@ -323,10 +343,10 @@ impl<P: Ports> Harvester<P> {
             dry_run: run.event.dry_run,
             started_at: run.started_at,
             finished_at,
-            refreshed: Report::count(&sources, Outcome::Refreshed),
-            fresh: Report::count(&sources, Outcome::Fresh),
-            deferred: Report::count(&sources, Outcome::Deferred),
-            failed: Report::count(&sources, Outcome::Failed),
+            refreshed,
+            fresh,
+            deferred,
+            failed,
             sources,
             warnings,
         }
@@ -335,7 +355,6 @@ impl<P: Ports> Harvester<P> {
     /// A message for each source whose token changed or failed to.
     fn messages(&self, run: &Run<'_>, harvested: &[Harvested], now: DateTime<Utc>) -> Vec<Message> {
         let message = |one: &Harvested| {
-            let definition = one.source.as_ref().map(|source| &source.definition);
             let key = one.source.as_ref().map(|source| token::key(&source.name));
             TokenEvent {
                 environment: &self.settings.environment,
@@ -345,8 +364,8 @@ impl<P: Ports> Harvester<P> {
                 report: &one.report,
                 issued_at: one.issued_at,
                 incident: one.watched.incident(),
-                owner: definition.and_then(|definition| definition.owner.as_deref()),
-                runbook_url: definition.and_then(|definition| definition.runbook_url.as_ref()).map(Url::as_str),
+                owner: one.owner(),
+                runbook_url: one.runbook_url(),
             }
             .message(now)
         };
@@ -388,7 +407,7 @@ fn choose(catalog: &Catalog, event: &Event) -> Vec<(String, Result<Arc<Source>, 
 fn outcome_of(error: &SourceError, progress: &Progress) -> Outcome {
     match error.code {
         ErrorCode::RateLimited => Outcome::Deferred,
-        ErrorCode::OutOfTime if progress.attempts.get() == 0 => Outcome::Deferred,
+        ErrorCode::OutOfTime if !progress.has_begun() => Outcome::Deferred,
         _ => Outcome::Failed,
     }
 }
@@ -401,14 +420,20 @@ fn milliseconds(duration: TimeDelta) -> u64 {
     u64::try_from(duration.num_milliseconds()).unwrap_or_default()
 }
 
+/// How many sources were refreshed, fresh, deferred and failed.
+fn counts(harvested: &[Harvested]) -> [usize; 4] {
+    [Outcome::Refreshed, Outcome::Fresh, Outcome::Deferred, Outcome::Failed]
+        .map(|outcome| harvested.iter().filter(|one| one.report.outcome == outcome).count())
+}
+
 fn log_outcomes(run: &Run<'_>, harvested: &[Harvested], finished_at: DateTime<Utc>) {
-    let count = |outcome| harvested.iter().filter(|one| one.report.outcome == outcome).count();
+    let [refreshed, fresh, deferred, failed] = counts(harvested);
     info!(
         run.id = run.id,
-        refreshed = count(Outcome::Refreshed),
-        fresh = count(Outcome::Fresh),
-        deferred = count(Outcome::Deferred),
-        failed = count(Outcome::Failed),
+        refreshed,
+        fresh,
+        deferred,
+        failed,
         duration_ms = milliseconds(finished_at - run.started_at),
         "harvest finished"
     );

@@ -247,13 +247,6 @@ pub struct Report {
     pub warnings: Vec<Warning>,
 }
 
-impl Report {
-    /// Sources with that outcome, counted from their lines.
-    pub fn count(sources: &[SourceReport], outcome: Outcome) -> usize {
-        sources.iter().filter(|source| source.outcome == outcome).count()
-    }
-}
-
 /// A time as every document of this program writes it: RFC 3339, UTC, whole seconds.
 pub fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)

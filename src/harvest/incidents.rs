@@ -1,7 +1,6 @@
 //! Incidents: read before a source is worked on, judged and kept after that, told to people once per run.
 
 use tracing::{info, warn};
-use url::Url;
 
 use super::{Done, Harvested, Harvester, Progress, Run};
 use crate::alert::{Alert, Entry};
@@ -180,7 +179,6 @@ impl<P: Ports> Harvester<P> {
         let now = self.world.clock.now();
         let mut alert = Alert { environment: &self.settings.environment, ..Alert::default() };
         for one in harvested {
-            let definition = one.source.as_ref().map(|source| &source.definition);
             let entry = Entry {
                 source: &one.report.source,
                 severity: Severity::Warning,
@@ -190,8 +188,8 @@ impl<P: Ports> Harvester<P> {
                 has_token: one.report.generation.is_some(),
                 grant_expires_at: None,
                 next_attempt_at: None,
-                owner: definition.and_then(|definition| definition.owner.as_deref()),
-                runbook_url: definition.and_then(|definition| definition.runbook_url.as_ref()).map(Url::as_str),
+                owner: one.owner(),
+                runbook_url: one.runbook_url(),
             };
             if let Some(owed) = &one.forecast {
                 alert.forecast.push(Entry { grant_expires_at: Some(owed.forecast.grant_expires_at), ..entry });
@@ -251,7 +249,7 @@ fn happened(result: &Result<Done, SourceError>, progress: &Progress) -> Happened
         Ok(Done::Refreshed) => Happened::Good,
         Ok(Done::Fresh | Done::WouldRefresh | Done::HeldByAnotherRun | Done::CoolingDown) => Happened::NotTried,
         Err(error) if error.code == ErrorCode::RateLimited => Happened::Throttled { error: error.clone(), retry_after },
-        Err(error) if error.code == ErrorCode::OutOfTime && progress.attempts.get() == 0 => Happened::NotTried,
+        Err(error) if error.code == ErrorCode::OutOfTime && !progress.has_begun() => Happened::NotTried,
         Err(error) => Happened::Failed { error: error.clone(), retry_after },
     }
 }
