@@ -1,4 +1,4 @@
-//! Signed client assertions: `private_key_jwt` (RFC 7523, OpenID Connect Core section 9).
+//! Signed assertions (RFC 7523): client authentication by `private_key_jwt`, and the JWT bearer grant.
 
 use std::fmt;
 
@@ -9,13 +9,19 @@ use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// `client_assertion_type` of a JWT (RFC 7523 section 2.2).
 pub const CLIENT_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// How long an assertion is valid. Servers accept a few minutes; the rest is room for their clocks.
-const VALIDITY: TimeDelta = TimeDelta::minutes(4);
+/// The grant type whose credential is an assertion (RFC 7523 section 2.1).
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// How long an assertion is valid by default. Servers accept a few minutes; the rest is room for their clocks.
+pub const DEFAULT_LIFETIME: TimeDelta = TimeDelta::minutes(4);
+
+/// The longest that one may be valid.
+pub const LONGEST_LIFETIME: TimeDelta = TimeDelta::minutes(5);
 
 /// The smallest RSA key that RFC 7518 section 3.3 lets sign.
 const SMALLEST_RSA_KEY_BITS: usize = 2_048;
@@ -61,39 +67,6 @@ impl SigningKey {
             _ => Err(KeyRejected("is an RSA key, which signs RS256 or PS256")),
         }
     }
-
-    /// Signs an assertion with which `client_id` authenticates to `audience`.
-    ///
-    /// `jti` must never have been used before: servers refuse a replay (RFC 7523 section 3, item 7).
-    pub fn client_assertion(
-        &self,
-        claims: &AssertionClaims<'_>,
-        jti: &str,
-        now: DateTime<Utc>,
-    ) -> Result<String, KeyRejected> {
-        #[derive(Serialize)]
-        struct Claims<'a> {
-            iss: &'a str,
-            sub: &'a str,
-            aud: &'a str,
-            iat: i64,
-            exp: i64,
-            jti: &'a str,
-        }
-
-        let mut header = Header::new(self.algorithm);
-        header.kid = claims.key_id.map(str::to_owned);
-        header.x5t_s256 = claims.certificate.map(sha256_thumbprint);
-        let claims = Claims {
-            iss: claims.client_id,
-            sub: claims.subject.unwrap_or(claims.client_id),
-            aud: claims.audience,
-            iat: now.timestamp(),
-            exp: (now + VALIDITY).timestamp(),
-            jti,
-        };
-        jsonwebtoken::encode(&header, &claims, &self.key).map_err(|_| KeyRejected("could not sign"))
-    }
 }
 
 impl fmt::Debug for SigningKey {
@@ -102,19 +75,54 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// What an assertion says besides its times.
-#[derive(Debug, Clone, Copy)]
-pub struct AssertionClaims<'a> {
-    /// `iss`, and `sub` unless stated.
-    pub client_id: &'a str,
-    /// `aud`.
-    pub audience: &'a str,
-    /// `sub` where it is not the client.
-    pub subject: Option<&'a str>,
+/// What an assertion says, and the key that signs it.
+#[derive(Debug, Clone)]
+pub struct Assertion {
+    /// The key.
+    pub key: SigningKey,
     /// `kid`.
-    pub key_id: Option<&'a str>,
-    /// DER; its SHA-256 becomes `x5t#S256` (RFC 7515 section 4.1.8).
-    pub certificate: Option<&'a [u8]>,
+    pub key_id: Option<String>,
+    /// `iss`: the client.
+    pub issuer: String,
+    /// `sub`; `None`: there is none.
+    pub subject: Option<String>,
+    /// `aud`; `None`: the token endpoint as called.
+    pub audience: Option<String>,
+    /// `scope`, where it is a claim instead of a parameter.
+    pub scope: Option<String>,
+    /// Further claims.
+    pub claims: Vec<(String, String)>,
+    /// From `iat` to `exp`.
+    pub lifetime: TimeDelta,
+    /// DER of the leaf certificate, whose SHA-256 becomes `x5t#S256` (RFC 7515 section 4.1.8).
+    pub certificate: Option<Vec<u8>>,
+}
+
+impl Assertion {
+    /// Signs it for a request to `token_endpoint`.
+    ///
+    /// `jti` must never have been used before: servers refuse a replay (RFC 7523 section 3, item 7).
+    pub fn sign(&self, token_endpoint: &str, jti: &str, now: DateTime<Utc>) -> Result<String, KeyRejected> {
+        let mut header = Header::new(self.key.algorithm);
+        header.kid.clone_from(&self.key_id);
+        header.x5t_s256 = self.certificate.as_deref().map(sha256_thumbprint);
+
+        let further = self.claims.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        let mut claims: Map<String, Value> = further.collect();
+        let mut claim = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        claim("iss", self.issuer.as_str().into());
+        claim("aud", self.audience.as_deref().unwrap_or(token_endpoint).into());
+        claim("iat", now.timestamp().into());
+        claim("exp", (now + self.lifetime).timestamp().into());
+        claim("jti", jti.into());
+        if let Some(subject) = &self.subject {
+            claim("sub", subject.as_str().into());
+        }
+        if let Some(scope) = &self.scope {
+            claim("scope", scope.as_str().into());
+        }
+        jsonwebtoken::encode(&header, &claims, &self.key.key).map_err(|_| KeyRejected("could not sign"))
+    }
 }
 
 fn sha256_thumbprint(certificate: &[u8]) -> String {
@@ -131,12 +139,18 @@ pub struct KeyRejected(&'static str);
 mod tests {
     use super::*;
 
-    fn claims<'a>() -> AssertionClaims<'a> {
-        AssertionClaims {
-            client_id: "client",
-            audience: "https://as.example.com/token",
-            subject: None,
-            key_id: Some("key-1"),
+    const TOKEN_ENDPOINT: &str = "https://as.example.com/token";
+
+    fn assertion(key: SigningKey) -> Assertion {
+        Assertion {
+            key,
+            key_id: Some("key-1".to_owned()),
+            issuer: "client".to_owned(),
+            subject: Some("client".to_owned()),
+            audience: None,
+            scope: None,
+            claims: Vec::new(),
+            lifetime: DEFAULT_LIFETIME,
             certificate: None,
         }
     }
@@ -160,7 +174,7 @@ mod tests {
         let key = SigningKey::from_pem(&pem("PRIVATE KEY", p256().to_pkcs8v1().unwrap().as_ref()), None)
             .expect("a usable key");
         let now = DateTime::from_timestamp(1_700_000_000, 0).expect("a time");
-        let jwt = key.client_assertion(&claims(), "once", now).expect("an assertion");
+        let jwt = assertion(key.clone()).sign(TOKEN_ENDPOINT, "once", now).expect("an assertion");
 
         assert_eq!(part(&jwt, 0), serde_json::json!({"typ": "JWT", "alg": "ES256", "kid": "key-1"}));
         assert_eq!(
@@ -168,6 +182,22 @@ mod tests {
             serde_json::json!({
                 "iss": "client", "sub": "client", "aud": "https://as.example.com/token",
                 "iat": 1_700_000_000, "exp": 1_700_000_240, "jti": "once",
+            })
+        );
+
+        let further = Assertion {
+            subject: None,
+            audience: Some("https://login.example.com".to_owned()),
+            scope: Some("read write".to_owned()),
+            claims: vec![("box_sub_type".to_owned(), "enterprise".to_owned())],
+            lifetime: TimeDelta::seconds(45),
+            ..assertion(key)
+        };
+        assert_eq!(
+            part(&further.sign(TOKEN_ENDPOINT, "twice", now).expect("an assertion"), 1),
+            serde_json::json!({
+                "iss": "client", "aud": "https://login.example.com", "scope": "read write",
+                "box_sub_type": "enterprise", "iat": 1_700_000_000, "exp": 1_700_000_045, "jti": "twice",
             })
         );
     }

@@ -29,6 +29,29 @@ pub fn parse(text: &str) -> Result<TimeDelta, InvalidDuration> {
         .ok_or(InvalidDuration)
 }
 
+/// Parses a sum of durations as servers write them: `1d 2h 30m`, `12 hours`, `90min`.
+pub fn parse_sum(text: &str) -> Result<TimeDelta, InvalidDuration> {
+    let mut sum = TimeDelta::zero();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !character.is_ascii_digit()).ok_or(InvalidDuration)?;
+        let (count, unit) = rest.split_at(digits);
+        let unit = unit.trim_start();
+        let letters = unit.find(|character: char| !character.is_ascii_alphabetic()).unwrap_or(unit.len());
+        let (unit, further) = unit.split_at(letters);
+        let unit = match unit.to_ascii_lowercase().as_str() {
+            "d" | "day" | "days" => "d",
+            "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+            "m" | "min" | "mins" | "minute" | "minutes" => "m",
+            "s" | "sec" | "secs" | "second" | "seconds" => "s",
+            _ => return Err(InvalidDuration),
+        };
+        sum = sum.checked_add(&parse(&format!("{count}{unit}"))?).ok_or(InvalidDuration)?;
+        rest = further.trim_start_matches([' ', ',']);
+    }
+    if sum.is_zero() { Err(InvalidDuration) } else { Ok(sum) }
+}
+
 /// A text that is no duration. It does not repeat the text, which may be a secret in the wrong place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a duration of at most 366d such as 90s, 15m, 12h or 7d")]
@@ -51,6 +74,18 @@ pub fn for_people(duration: TimeDelta) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_are_read_as_servers_write_them() {
+        for (text, minutes) in
+            [("1d 2h 30m", 1_590), ("1d2h30m", 1_590), ("12 hours", 720), ("90min", 90), ("1 hour, 5 minutes", 65)]
+        {
+            assert_eq!(parse_sum(text), Ok(TimeDelta::minutes(minutes)), "{text}");
+        }
+        for text in ["", "5", "h", "1x", "0m", "1h 5", "-1h", "99999999999999999999h", "1h\u{0}2m"] {
+            assert_eq!(parse_sum(text), Err(InvalidDuration), "{text:?}");
+        }
+    }
 
     #[test]
     fn every_unit_is_read() {

@@ -4,9 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::dialect::RefreshRules;
 use crate::oauth::{GrantExpiry, TokenAnswer};
 use crate::report::{rfc3339_seconds, rfc3339_seconds_option};
-use crate::source::SourceName;
+use crate::source::{Seed, SourceName};
 use crate::text;
 
 /// Version of the layout of grant state.
@@ -30,11 +31,32 @@ pub fn lease_key(source: &SourceName) -> String {
     format!("leases/{source}")
 }
 
-/// The current refresh token of a source. `Debug` does not show it.
+/// What a grant that moves is refreshed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A refresh token (RFC 6749 section 1.5).
+    RefreshToken,
+    /// An access token that refreshes itself.
+    AccessToken,
+}
+
+impl CredentialKind {
+    /// In words for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::RefreshToken => "refresh token",
+            Self::AccessToken => "access token",
+        }
+    }
+}
+
+/// The current credential of a source. `Debug` does not show it.
 #[derive(Debug, Clone)]
 pub struct GrantState {
-    /// RFC 6749 section 1.5.
-    pub refresh_token: SecretString,
+    /// What kind of credential it is.
+    pub kind: CredentialKind,
+    /// The credential.
+    pub credential: SecretString,
     /// When the request that brought it was sent; for the first one: when it was first used.
     pub credential_issued_at: DateTime<Utc>,
     /// Its stated end.
@@ -45,48 +67,79 @@ pub struct GrantState {
     pub extended: Option<bool>,
     /// Counts up by one with each save.
     pub generation: u64,
-    /// SHA-256 (hex) of the definition's refresh token that it grew from.
+    /// SHA-256 (hex) of the definition's credential that it grew from.
     pub seed_sha256: String,
+    /// Whether it is the definition's own credential, which nothing has come of yet. Not kept.
+    pub is_seed: bool,
 }
 
 impl GrantState {
-    /// What to refresh with: the stored state, unless a person has authorized anew since, by another refresh token in
-    /// the definition.
-    pub fn current(stored: Option<Self>, seed: &SecretString, now: DateTime<Utc>) -> Self {
-        let seed_sha256 = text::sha256_hex(seed.expose_secret().as_bytes());
+    /// What to refresh with: the stored state, unless a person has authorized anew since, by another credential in the
+    /// definition.
+    pub fn current(stored: Option<Self>, seed: &Seed, now: DateTime<Utc>) -> Self {
+        let kind = match seed {
+            Seed::RefreshToken(_) => CredentialKind::RefreshToken,
+            Seed::AccessToken(_) => CredentialKind::AccessToken,
+        };
+        let seed_sha256 = text::sha256_hex(seed.secret().expose_secret().as_bytes());
         match stored {
-            Some(stored) if stored.seed_sha256 == seed_sha256 => stored,
+            Some(stored) if stored.seed_sha256 == seed_sha256 && stored.kind == kind => stored,
             other => Self {
-                refresh_token: seed.clone(),
+                kind,
+                credential: seed.secret().clone(),
                 credential_issued_at: now,
                 expires_at: None,
                 expiry_stated_at: None,
                 extended: None,
                 generation: other.map_or(0, |other| other.generation),
                 seed_sha256,
+                is_seed: true,
             },
         }
     }
 
     /// The state after an answer to a request that was sent at `issued_at`; `None` if it says nothing new.
-    pub fn after(&self, answer: &TokenAnswer, issued_at: DateTime<Utc>) -> Option<Self> {
-        let rotated =
-            answer.refresh_token.as_ref().filter(|token| token.expose_secret() != self.refresh_token.expose_secret());
-        let (expires_at, expiry_stated_at) = match answer.grant_expiry {
+    pub fn after(&self, answer: &TokenAnswer, issued_at: DateTime<Utc>, rules: RefreshRules) -> Option<Self> {
+        let credential = match self.kind {
+            CredentialKind::RefreshToken => answer.refresh_token.as_ref(),
+            CredentialKind::AccessToken => Some(&answer.access_token),
+        };
+        let replaced = credential.filter(|new| new.expose_secret() != self.credential.expose_secret());
+        let stated = match (self.kind, answer.expires_at) {
+            (CredentialKind::RefreshToken, _) => answer.grant_expiry,
+            (CredentialKind::AccessToken, Some(end)) => GrantExpiry::At(end),
+            // Of another token nothing is known by what was said of the last one.
+            (CredentialKind::AccessToken, None) if replaced.is_some() => GrantExpiry::Never,
+            (CredentialKind::AccessToken, None) => GrantExpiry::Unstated,
+        };
+        let (expires_at, expiry_stated_at) = match stated {
             GrantExpiry::Unstated => (self.expires_at, self.expiry_stated_at),
             GrantExpiry::Never => (None, None),
             GrantExpiry::At(time) => (Some(time), Some(issued_at)),
         };
-        let extended = self.extended_by(answer.grant_expiry, issued_at);
-        (rotated.is_some() || expires_at != self.expires_at || extended != self.extended).then(|| Self {
-            refresh_token: rotated.unwrap_or(&self.refresh_token).clone(),
-            credential_issued_at: if rotated.is_some() { issued_at } else { self.credential_issued_at },
+        let extended = if rules.fixed_lifetime { Some(false) } else { self.extended_by(stated, issued_at) };
+        let refreshed = replaced.is_some() || self.kind == CredentialKind::AccessToken;
+        (refreshed || expires_at != self.expires_at || extended != self.extended).then(|| Self {
+            kind: self.kind,
+            credential: replaced.unwrap_or(&self.credential).clone(),
+            credential_issued_at: if refreshed { issued_at } else { self.credential_issued_at },
             expires_at,
             expiry_stated_at,
             extended,
             generation: self.generation + 1,
             seed_sha256: self.seed_sha256.clone(),
+            is_seed: false,
         })
+    }
+
+    /// The stated end, where it is a refresh token's; that of an access token is the token's own.
+    pub fn refresh_token_expires_at(&self) -> Option<DateTime<Utc>> {
+        self.expires_at.filter(|_| self.kind == CredentialKind::RefreshToken)
+    }
+
+    /// Whether its stated end has come.
+    pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
     }
 
     /// Whether an answer moved the end. It did not where the stated lifetime has shrunk by most of the time that has
@@ -100,17 +153,18 @@ impl GrantState {
         if passed < SHORTEST_TO_JUDGE { self.extended } else { Some(after - before > passed / 2) }
     }
 
-    /// Whether both are about the same refresh token.
-    pub fn same_token(&self, other: &Self) -> bool {
-        self.refresh_token.expose_secret() == other.refresh_token.expose_secret()
+    /// Whether both are about the same credential.
+    pub fn same_credential(&self, other: &Self) -> bool {
+        self.credential.expose_secret() == other.credential.expose_secret()
     }
 
-    /// The JSON text. It holds the refresh token.
+    /// The JSON text. It holds the credential.
     #[expect(clippy::missing_panics_doc, reason = "a struct of strings and numbers always serializes")]
     pub fn to_json(&self) -> SecretString {
         let json = serde_json::to_string(&Json {
             schema_version: SCHEMA_VERSION,
-            refresh_token: self.refresh_token.expose_secret().to_owned(),
+            refresh_token: self.credential_if(CredentialKind::RefreshToken),
+            access_token: self.credential_if(CredentialKind::AccessToken),
             credential_issued_at: self.credential_issued_at,
             expires_at: self.expires_at,
             expiry_stated_at: self.expiry_stated_at,
@@ -122,17 +176,28 @@ impl GrantState {
         SecretString::from(json.expect("serializable grant state"))
     }
 
+    fn credential_if(&self, kind: CredentialKind) -> Option<String> {
+        (self.kind == kind).then(|| self.credential.expose_secret().to_owned())
+    }
+
     /// Reads the JSON text; `None` if it is damaged.
     pub fn parse(json: &str) -> Option<Self> {
         let json: Json = serde_json::from_str(json).ok()?;
-        (json.schema_version == SCHEMA_VERSION && !json.refresh_token.is_empty()).then(|| Self {
-            refresh_token: SecretString::from(json.refresh_token),
+        let (kind, credential) = match (json.refresh_token, json.access_token) {
+            (Some(token), None) => (CredentialKind::RefreshToken, token),
+            (None, Some(token)) => (CredentialKind::AccessToken, token),
+            _ => return None,
+        };
+        (json.schema_version == SCHEMA_VERSION && !credential.is_empty()).then(|| Self {
+            kind,
+            credential: SecretString::from(credential),
             credential_issued_at: json.credential_issued_at,
             expires_at: json.expires_at,
             expiry_stated_at: json.expiry_stated_at,
             extended: json.extended,
             generation: json.generation,
             seed_sha256: json.seed_sha256,
+            is_seed: false,
         })
     }
 }
@@ -140,7 +205,10 @@ impl GrantState {
 #[derive(Serialize, Deserialize)]
 struct Json {
     schema_version: u32,
-    refresh_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
     #[serde(serialize_with = "rfc3339_seconds")]
     credential_issued_at: DateTime<Utc>,
     #[serde(serialize_with = "rfc3339_seconds_option")]
@@ -216,12 +284,19 @@ mod tests {
 
     use super::*;
 
+    const RULES: RefreshRules =
+        RefreshRules { rotates: None, repeat_within: None, minimum_age: None, fixed_lifetime: false };
+
     fn now() -> DateTime<Utc> {
         "2026-11-20T22:00:00Z".parse().expect("a time")
     }
 
+    fn seed_of(refresh_token: &str) -> Seed {
+        Seed::RefreshToken(SecretString::from(refresh_token))
+    }
+
     fn seeded(seed: &str) -> GrantState {
-        GrantState::current(None, &SecretString::from(seed), now())
+        GrantState::current(None, &seed_of(seed), now())
     }
 
     fn answer(refresh_token: Option<&str>, grant_expiry: GrantExpiry) -> TokenAnswer {
@@ -238,41 +313,42 @@ mod tests {
 
     #[test]
     fn a_definitions_refresh_token_seeds_and_another_one_takes_over() {
-        let rotated = seeded("first").after(&answer(Some("second"), GrantExpiry::Unstated), now()).expect("a change");
-        let same_seed = GrantState::current(Some(rotated.clone()), &SecretString::from("first"), now());
-        assert_eq!(same_seed.refresh_token.expose_secret(), "second");
+        let rotated =
+            seeded("first").after(&answer(Some("second"), GrantExpiry::Unstated), now(), RULES).expect("a change");
+        let same_seed = GrantState::current(Some(rotated.clone()), &seed_of("first"), now());
+        assert_eq!(same_seed.credential.expose_secret(), "second");
 
         let mut expiring = rotated;
         expiring.expires_at = Some(now());
-        let authorized_anew = GrantState::current(Some(expiring), &SecretString::from("third"), now());
-        assert_eq!(authorized_anew.refresh_token.expose_secret(), "third");
+        let authorized_anew = GrantState::current(Some(expiring), &seed_of("third"), now());
+        assert_eq!(authorized_anew.credential.expose_secret(), "third");
         assert_eq!((authorized_anew.generation, authorized_anew.expires_at), (1, None));
     }
 
     #[test]
     fn rfc6749_6_no_new_refresh_token_means_keep_the_old_one() {
-        assert!(seeded("first").after(&answer(None, GrantExpiry::Unstated), now()).is_none());
-        assert!(seeded("first").after(&answer(Some("first"), GrantExpiry::Unstated), now()).is_none());
+        assert!(seeded("first").after(&answer(None, GrantExpiry::Unstated), now(), RULES).is_none());
+        assert!(seeded("first").after(&answer(Some("first"), GrantExpiry::Unstated), now(), RULES).is_none());
     }
 
     #[test]
     fn a_stated_end_is_kept_until_another_is_stated_or_cleared() {
-        let with_end = seeded("first").after(&answer(None, GrantExpiry::At(now())), now()).expect("a change");
+        let with_end = seeded("first").after(&answer(None, GrantExpiry::At(now())), now(), RULES).expect("a change");
         assert_eq!(with_end.expires_at, Some(now()));
-        let rotated = with_end.after(&answer(Some("second"), GrantExpiry::Unstated), now()).expect("a change");
+        let rotated = with_end.after(&answer(Some("second"), GrantExpiry::Unstated), now(), RULES).expect("a change");
         assert_eq!(rotated.expires_at, Some(now()));
-        let cleared = rotated.after(&answer(None, GrantExpiry::Never), now()).expect("a change");
+        let cleared = rotated.after(&answer(None, GrantExpiry::Never), now(), RULES).expect("a change");
         assert_eq!((cleared.expires_at, cleared.generation), (None, 3));
     }
 
     #[test]
     fn two_refreshes_tell_whether_the_end_moves() {
         let end = now() + TimeDelta::days(60);
-        let first = seeded("first").after(&answer(None, GrantExpiry::At(end)), now()).expect("a change");
+        let first = seeded("first").after(&answer(None, GrantExpiry::At(end)), now(), RULES).expect("a change");
         assert_eq!(first.extended, None, "a first refresh cannot tell");
 
         let later = now() + TimeDelta::days(1);
-        let after = |expiry| first.after(&answer(None, expiry), later).map(|state| state.extended);
+        let after = |expiry| first.after(&answer(None, expiry), later, RULES).map(|state| state.extended);
         assert_eq!(after(GrantExpiry::At(end)), Some(Some(false)));
         assert_eq!(after(GrantExpiry::At(end + TimeDelta::seconds(1))), Some(Some(false)));
         assert_eq!(after(GrantExpiry::At(end + TimeDelta::days(1))), Some(Some(true)));
@@ -281,9 +357,10 @@ mod tests {
 
     #[test]
     fn state_is_read_as_it_was_written_and_damage_counts_as_none() {
-        let state = seeded("first").after(&answer(Some("second"), GrantExpiry::At(now())), now()).expect("a change");
+        let state =
+            seeded("first").after(&answer(Some("second"), GrantExpiry::At(now())), now(), RULES).expect("a change");
         let read = GrantState::parse(state.to_json().expose_secret()).expect("state");
-        assert!(read.same_token(&state));
+        assert!(read.same_credential(&state));
         assert_eq!((read.expires_at, read.generation, &read.seed_sha256), (Some(now()), 1, &state.seed_sha256));
         assert!(GrantState::parse("{}").is_none());
         assert!(GrantState::parse(&json!({"schema_version": 2}).to_string()).is_none());

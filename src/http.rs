@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use std::error::Error as _;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use secrecy::ExposeSecret as _;
 use url::Url;
 
+use crate::dialect::RequestMethod;
 use crate::oauth::{Answer, Body, LARGEST_ANSWER_BYTES, Rejection, Request};
 use crate::ports::AuthorizationServer;
-use crate::provider::RequestMethod;
 use crate::report::{ErrorCode, SourceError};
 use crate::source::Tls;
 use crate::text;
@@ -103,11 +103,14 @@ fn identity(tls: &Tls) -> String {
 
 /// Reads the answer up to its cap.
 async fn read(mut response: Response) -> Result<Answer, Rejection> {
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let content_type = header(CONTENT_TYPE);
-    let retry_after = header(RETRY_AFTER);
-    let redirects_to = header(LOCATION)
-        .and_then(|location| response.url().join(&location).ok())
+    let headers: Vec<(String, String)> = response
+        .headers()
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect();
+    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+    let redirects_to = location
+        .and_then(|location| response.url().join(location).ok())
         .map(|url: Url| url.origin().ascii_serialization());
 
     let mut bytes = Vec::new();
@@ -120,7 +123,7 @@ async fn read(mut response: Response) -> Result<Answer, Rejection> {
             Err(_) => break Body::CutShort,
         }
     };
-    Ok(Answer { status: response.status().as_u16(), content_type, retry_after, redirects_to, body })
+    Ok(Answer { status: response.status().as_u16(), headers, redirects_to, body })
 }
 
 /// Why there was no answer. `reqwest`'s own words name the URL, whose query may hold a secret, so they are not used.

@@ -5,9 +5,10 @@
 //! A reader meets the use case first: [`harvest`] reads top to bottom. It knows the world only through [`ports`].
 //!
 //! Pure, without clock, randomness, environment or any type of AWS:
-//! - [`source`]: what the secrets define, parsed and validated; [`provider`]: the defaults of known providers
+//! - [`source`]: what the secrets define, parsed and validated
+//! - [`provider`]: known providers, declared in `src/providers`; [`dialect`]: how they depart from RFC 6749
 //! - [`event`]: what a harvest is asked to do
-//! - [`oauth`]: token requests, answers and errors; [`assertion`]: signed client authentication
+//! - [`oauth`]: token requests, answers and errors; [`assertion`]: signed JWTs
 //! - [`grant`]: the refresh token that is due next, and the lease on it
 //! - [`token`]: the token document, its expiry, and whether it is due
 //! - [`retry`]: waits, `Retry-After`, deadlines
@@ -28,6 +29,7 @@ pub mod alert;
 pub mod assertion;
 pub mod aws;
 pub mod config;
+pub mod dialect;
 pub mod duration;
 pub mod event;
 pub mod grant;

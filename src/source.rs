@@ -2,6 +2,9 @@
 //!
 //! A [`Catalog`] is made of secrets as they were read; one bad definition fails its own source and no other.
 
+mod client;
+mod definition;
+mod dialect;
 mod fields;
 
 use std::collections::BTreeMap;
@@ -14,9 +17,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use url::{Host, Url};
 
-use self::fields::{Fields, Members, Secrets, not_an_object};
-use crate::assertion::SigningKey;
-use crate::provider::RequestMethod;
+use self::fields::{Members, not_an_object};
+use crate::assertion::Assertion;
+use crate::dialect::{ErrorRule, RefreshRules, RequestForm, ResponseForm};
+use crate::grant::GrantState;
 use crate::report::{ErrorCode, SourceError};
 use crate::text;
 
@@ -74,43 +78,104 @@ pub enum Endpoint {
     },
 }
 
-/// What a token is requested with.
+/// What a token request is made with, besides the client.
 #[derive(Debug, Clone)]
-pub enum Grant {
-    /// RFC 6749 section 4.4.
-    ClientCredentials,
-    /// RFC 6749 section 6.
+pub enum Credential {
+    /// Nothing: the client asks for itself (RFC 6749 section 4.4).
+    None,
+    /// The current refresh token (RFC 6749 section 6).
+    RefreshToken,
+    /// The current access token: it refreshes itself, or is exchanged for another.
+    AccessToken,
+    /// A signed assertion (RFC 7523 section 2.1).
+    Assertion(Box<Assertion>),
+}
+
+/// The first credential of a grant that moves, as it stands in the definition; later ones live in grant state.
+#[derive(Debug, Clone)]
+pub enum Seed {
+    /// A refresh token.
     RefreshToken(SecretString),
+    /// An access token that refreshes itself.
+    AccessToken(SecretString),
+}
+
+impl Seed {
+    /// The credential itself.
+    pub fn secret(&self) -> &SecretString {
+        match self {
+            Self::RefreshToken(secret) | Self::AccessToken(secret) => secret,
+        }
+    }
 }
 
 /// How the client proves who it is at the token endpoint.
 #[derive(Debug, Clone)]
 pub enum ClientAuthentication {
-    /// `client_secret_basic`: each part form-encoded first (RFC 6749 section 2.3.1).
+    /// `client_secret_basic` (RFC 6749 section 2.3.1).
     Basic(SecretString),
     /// `client_secret_post`.
     Post(SecretString),
-    /// `private_key_jwt` (RFC 7523).
-    PrivateKeyJwt(ClientAssertion),
+    /// `private_key_jwt` (RFC 7523 section 2.2).
+    PrivateKeyJwt(Box<Assertion>),
     /// `tls_client_auth` and `self_signed_tls_client_auth` (RFC 8705): the certificate is in [`Tls`].
     MutualTls,
     /// `none`: a public client.
     None,
 }
 
-/// What `private_key_jwt` signs with, and what it states besides the client.
+/// One kind of token request: where it goes, what it says, and how its answer is read.
 #[derive(Debug, Clone)]
-pub struct ClientAssertion {
-    /// The key.
-    pub key: SigningKey,
-    /// `kid`.
-    pub key_id: Option<String>,
-    /// `aud`; `None`: the token endpoint as called.
-    pub audience: Option<String>,
-    /// `sub`; `None`: the client.
-    pub subject: Option<String>,
-    /// DER of the leaf certificate, for `x5t#S256`.
-    pub certificate: Option<Vec<u8>>,
+pub struct Flow {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// `grant_type`; `None`: a step that sends none.
+    pub grant_type: Option<String>,
+    /// What the token is requested with.
+    pub credential: Credential,
+    /// RFC 6749 section 2.2; `None` where the request does without.
+    pub client_id: Option<String>,
+    /// How the client authenticates.
+    pub client_authentication: ClientAuthentication,
+    /// What the request looks like.
+    pub request: RequestForm,
+    /// Where the answer holds what.
+    pub response: ResponseForm,
+    /// Which answers are which errors.
+    pub errors: Vec<ErrorRule>,
+    /// The rules of refreshing with it.
+    pub refresh: RefreshRules,
+    /// Space-delimited; `None`: no scope is asked for.
+    pub scope: Option<String>,
+    /// Further request parameters, in order; a name may repeat (RFC 8707).
+    pub params: Vec<(String, SecretString)>,
+    /// Further request headers; values may be API keys.
+    pub headers: Vec<(String, SecretString)>,
+}
+
+impl Flow {
+    /// Whether a request whose answer was lost may be sent again, so long after it was sent first.
+    pub fn may_repeat_lost(&self, since_first: TimeDelta) -> bool {
+        match self.credential {
+            Credential::None | Credential::Assertion(_) => true,
+            Credential::RefreshToken | Credential::AccessToken => self.refresh.allow_repeat(since_first),
+        }
+    }
+
+    /// Everything in it that must not be shown: the client's secret, all headers, and all parameters but the two that
+    /// are never secret (RFC 8707).
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        let params = self.params.iter().filter(|(name, _)| !matches!(name.as_str(), "audience" | "resource"));
+        let further = self.headers.iter().chain(params).map(|(_, value)| value.expose_secret());
+        self.client_secret().into_iter().chain(further)
+    }
+
+    fn client_secret(&self) -> Option<&str> {
+        match &self.client_authentication {
+            ClientAuthentication::Basic(secret) | ClientAuthentication::Post(secret) => Some(secret.expose_secret()),
+            _ => None,
+        }
+    }
 }
 
 /// What is special about this source's TLS connections.
@@ -132,24 +197,14 @@ impl Tls {
 /// How to get a source's token. Every field of the secret is validated here, once.
 #[derive(Debug, Clone)]
 pub struct Definition {
-    /// Where to.
-    pub endpoint: Endpoint,
-    /// How the request is sent.
-    pub method: RequestMethod,
-    /// RFC 6749 section 2.2.
-    pub client_id: String,
-    /// How the client authenticates.
-    pub client_authentication: ClientAuthentication,
-    /// What the token is requested with.
-    pub grant: Grant,
-    /// The first credential of a grant whose access token refreshes itself.
-    pub access_token: Option<SecretString>,
-    /// Space-delimited; `None`: the parameter is not sent.
-    pub scope: Option<String>,
-    /// Further request parameters, in order; a name may repeat (RFC 8707).
-    pub params: Vec<(String, SecretString)>,
-    /// Further request headers; values may be API keys.
-    pub headers: Vec<(String, SecretString)>,
+    /// How a token is requested.
+    pub flow: Flow,
+    /// How the access token that this brings is refreshed, where that is another kind of request.
+    pub then: Option<Box<Flow>>,
+    /// Exchanges that follow the first answer.
+    pub steps: Vec<Flow>,
+    /// The first credential of a grant that moves.
+    pub seed: Option<Seed>,
     /// Connection settings.
     pub tls: Tls,
     /// Validity that readers of the token document can always count on.
@@ -172,96 +227,28 @@ impl Definition {
     /// Reads one definition. `Ok(None)`: it is switched off (`"enabled": false`), whatever else it says.
     pub fn parse(json: &str) -> Result<Option<Self>, SourceError> {
         let members: Members<Value> = serde_json::from_str(json).map_err(|error| not_an_object(&error))?;
-        let mut fields = Fields::new(members);
-        if fields.switched_off() {
-            return Ok(None);
-        }
-        fields.check_type("enabled", Value::is_boolean, "must be true or false");
-        let definition = Self::from_fields(&mut fields);
-        let faults = fields.into_faults();
-        match definition {
-            Some(definition) if faults.is_empty() => Ok(Some(definition)),
-            _ => Err(SourceError::new(ErrorCode::DefinitionInvalid, faults.join("; "))),
-        }
+        definition::read(members).map_err(|faults| SourceError::new(ErrorCode::DefinitionInvalid, faults.join("; ")))
     }
 
-    /// `None` only if a fault was noted.
-    fn from_fields(fields: &mut Fields) -> Option<Self> {
-        let provider = fields.provider();
-        let endpoint = fields.endpoint(provider);
-        let client_id = fields.either("client_id", "api_key");
-        if client_id.is_none() {
-            fields.required("client_id");
-        }
-        let tls = fields.tls(provider);
-        let client_authentication = fields.client_authentication(provider);
-        let grant = fields.grant(provider);
-        let access_token = fields.secret("access_token");
-        let scope = fields.scope();
-        let params = fields.params();
-        let headers = fields.headers();
-        let min_ttl = fields.duration("min_ttl", TimeDelta::zero());
-        let default_expires_in = fields.duration("default_expires_in", TimeDelta::seconds(1));
-        let verify_url = fields.endpoint_url("verify_url");
-        let owner = fields.line("owner");
-        let runbook_url = fields.link("runbook_url");
-
-        let definition = Self {
-            endpoint: endpoint?,
-            method: provider.map_or(RequestMethod::Post, |provider| provider.method),
-            client_id: client_id?,
-            client_authentication: client_authentication?,
-            grant: grant?,
-            access_token,
-            scope,
-            params,
-            headers,
-            tls,
-            min_ttl: min_ttl.unwrap_or(DEFAULT_MIN_TTL),
-            default_expires_in: default_expires_in.unwrap_or(DEFAULT_EXPIRES_IN),
-            verify_url,
-            owner,
-            runbook_url,
-            public_sha256: fields.sha256(Secrets::Excluded),
-            full_sha256: fields.sha256(Secrets::Included),
-        };
-        if let ClientAuthentication::Basic(_) = definition.client_authentication
-            && definition.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"))
-        {
-            fields.fault("headers.Authorization", "is set by client_secret_basic");
-        }
-        Some(definition)
+    /// All kinds of requests that it makes.
+    fn flows(&self) -> impl Iterator<Item = &Flow> {
+        [&self.flow].into_iter().chain(self.then.as_deref()).chain(&self.steps)
     }
 
-    /// The same with the refresh token that is current.
-    #[must_use]
-    pub fn with_refresh_token(&self, refresh_token: &SecretString) -> Self {
-        Self { grant: Grant::RefreshToken(refresh_token.clone()), ..self.clone() }
+    /// How a token is requested with a grant as it is now.
+    pub fn flow_for(&self, grant: &GrantState) -> &Flow {
+        self.then.as_deref().filter(|_| !grant.is_seed).unwrap_or(&self.flow)
     }
 
     /// The credentials themselves.
     pub fn credentials(&self) -> impl Iterator<Item = &str> {
-        let authentication = match &self.client_authentication {
-            ClientAuthentication::Basic(secret) | ClientAuthentication::Post(secret) => Some(secret),
-            _ => None,
-        };
-        let grant = match &self.grant {
-            Grant::RefreshToken(token) => Some(token),
-            Grant::ClientCredentials => None,
-        };
-        authentication.into_iter().chain(grant).chain(&self.access_token).map(SecretString::expose_secret)
+        let seed = self.seed.as_ref().map(|seed| seed.secret().expose_secret());
+        self.flows().filter_map(Flow::client_secret).chain(seed)
     }
 
-    /// Everything in the definition that must not be shown, for masking what a server echoes: the
-    /// credentials, all headers, and all parameters but the two that are never secret (RFC 8707).
+    /// Everything in the definition that must not be shown, for masking what a server echoes.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        let headers = self.headers.iter().map(|(_, value)| value.expose_secret());
-        let params = self
-            .params
-            .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "audience" | "resource"))
-            .map(|(_, value)| value.expose_secret());
-        self.credentials().chain(headers).chain(params)
+        self.credentials().chain(self.flows().flat_map(Flow::secrets))
     }
 }
 

@@ -86,6 +86,20 @@ pub struct StoredToken {
     pub metadata: Option<StoredMetadata>,
 }
 
+impl StoredToken {
+    /// Whether it is this access token.
+    pub fn holds(&self, access_token: &SecretString) -> bool {
+        self.metadata.as_ref().is_some_and(|metadata| metadata.token_sha256 == short_sha256(access_token))
+    }
+}
+
+/// The published part of a token's SHA-256.
+fn short_sha256(access_token: &SecretString) -> String {
+    let mut digits = text::sha256_hex(access_token.expose_secret().as_bytes());
+    digits.truncate(TOKEN_SHA256_DIGITS);
+    digits
+}
+
 /// User metadata of a token document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMetadata {
@@ -202,7 +216,7 @@ impl TokenDocument {
     ) -> Self {
         let mut document = Self {
             source: source.name.clone(),
-            scope: answer.scope.clone().or_else(|| source.definition.scope.clone()),
+            scope: answer.scope.clone().or_else(|| source.definition.flow.scope.clone()),
             issued_at,
             refresh_after: rule.refresh_after(issued_at, answer.expires_at),
             generation: 0,
@@ -296,9 +310,7 @@ impl TokenDocument {
     }
 
     fn token_sha256(&self) -> String {
-        let mut digits = text::sha256_hex(self.answer.access_token.expose_secret().as_bytes());
-        digits.truncate(TOKEN_SHA256_DIGITS);
-        digits
+        short_sha256(&self.answer.access_token)
     }
 }
 
@@ -307,6 +319,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::oauth::{Answer, Body, Exchange};
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().expect("a time")
@@ -396,15 +409,9 @@ mod tests {
     fn document(answer: &str) -> TokenDocument {
         let source = Source { name: SourceName::parse("acme-crm").expect("a name"), definition: definition() };
         let issued_at = at("2026-11-20T22:00:00Z");
-        let answer = crate::oauth::Answer {
-            status: 200,
-            content_type: None,
-            retry_after: None,
-            redirects_to: None,
-            body: crate::oauth::Body::Whole(answer.as_bytes().to_vec()),
-        };
-        let answer =
-            crate::oauth::read_token_answer(&answer, &source.definition, issued_at, issued_at).expect("a token");
+        let answer = Answer::new(200, Body::Whole(answer.as_bytes().to_vec()));
+        let exchange = Exchange { definition: &source.definition, flow: &source.definition.flow, credential: None };
+        let answer = exchange.read(&answer, issued_at, issued_at).expect("a token");
         TokenDocument::new(
             &source,
             answer.clone(),

@@ -1,25 +1,25 @@
 //! One source's refresh: lease, grant, token request with retries, and the token document.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::Retryable as _;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
-use secrecy::SecretString;
 use tracing::{info, warn};
 use url::Url;
 
 use super::{Done, Harvester, Progress, Run, out_of_time};
-use crate::grant::{GrantState, Lease};
-use crate::oauth::{self, Rejection, TokenAnswer};
+use crate::grant::{CredentialKind, GrantState, Lease};
+use crate::oauth::{self, Exchange, GrantExpiry, Rejection, TokenAnswer};
 use crate::ports::{
     AuthorizationServer as _, Clock as _, GrantStore as _, LeaseStore as _, Ports, Put, Random as _, StoreError,
     Tagged, TokenStore as _,
 };
 use crate::report::{ErrorCode, SourceError};
 use crate::retry::{self, Deadline, Repeat, RetryPolicy};
-use crate::source::{Definition, Endpoint, Grant, Source, SourceName};
+use crate::source::{Definition, Endpoint, Seed, Source, SourceName};
 use crate::token::{self, StoredToken, TokenDocument};
 
 /// How long one request to an authorization server may take.
@@ -40,8 +40,10 @@ struct Granted {
     issued_at: DateTime<Utc>,
     /// Stated end of the grant that the next token is requested with.
     grant_expires_at: Option<DateTime<Utc>>,
-    /// Why the refresh token that came with it is not saved.
+    /// Why the credential that came with it is not saved.
     unsaved: Option<StoreError>,
+    /// Whether nothing was requested: the access token is the one in grant state, too young to be refreshed.
+    held: bool,
 }
 
 impl<P: Ports> Harvester<P> {
@@ -65,9 +67,9 @@ impl<P: Ports> Harvester<P> {
         if run.event.dry_run {
             return Ok(Done::WouldRefresh);
         }
-        let Grant::RefreshToken(_) = source.definition.grant else {
+        if source.definition.seed.is_none() {
             return self.refresh(run, source, stored, progress).await;
-        };
+        }
         if !self.take_lease(run, source, progress).await? {
             return Ok(Done::HeldByAnotherRun);
         }
@@ -91,23 +93,56 @@ impl<P: Ports> Harvester<P> {
         stored: Option<StoredToken>,
         progress: &Progress,
     ) -> Result<Done, SourceError> {
-        let granted = self.request_token(run, source, progress).await.map_err(|rejection| {
-            if let Repeat::AfterBackoff(retry_after) = rejection.repeat {
-                progress.retry_after.set(retry_after);
-            }
-            if rejection.answer_lost {
-                progress.lost_with.set(Some(self.world.clock.now()));
-            }
-            rejection.error
-        })?;
+        let granted = match self.request_token(run, source, progress).await {
+            Ok(granted) => granted,
+            Err(rejection) if rejection.too_early => return Ok(Done::Fresh),
+            Err(rejection) => return Err(self.note_rejection(rejection, progress)),
+        };
+        if granted.held && stored.as_ref().is_some_and(|stored| stored.holds(&granted.answer.access_token)) {
+            return Ok(Done::Fresh);
+        }
         let unsaved = granted.unsaved.clone();
-        let published = self.publish_token(run, granted, stored, progress).await;
+        let published = match self.take_steps(run, granted, progress).await {
+            Ok(granted) => self.publish_token(run, granted, stored, progress).await,
+            Err(rejection) => Err(self.note_rejection(rejection, progress)),
+        };
         match (unsaved, published) {
-            (Some(error), published) => Err(grant_lost(&error, published.is_ok())),
+            (Some(error), published) => Err(grant_lost(source, &error, published.is_ok())),
             (None, Ok(Stored::Ours)) => Ok(Done::Refreshed),
             (None, Ok(Stored::Theirs)) => Ok(Done::Fresh),
             (None, Err(error)) => Err(error),
         }
+    }
+
+    /// Keeps what the source's incident needs to know of a rejection.
+    fn note_rejection(&self, rejection: Rejection, progress: &Progress) -> SourceError {
+        if let Repeat::AfterBackoff(retry_after) = rejection.repeat {
+            progress.retry_after.set(retry_after);
+        }
+        if rejection.answer_lost {
+            progress.lost_with.set(Some(self.world.clock.now()));
+        }
+        rejection.error
+    }
+
+    /// Exchanges the access token as the definition's steps say. What moves the grant is saved by now.
+    async fn take_steps(&self, run: &Run<'_>, mut granted: Granted, progress: &Progress) -> Result<Granted, Rejection> {
+        let source = Arc::clone(&granted.source);
+        let definition = &source.definition;
+        for (index, flow) in definition.steps.iter().enumerate() {
+            let exchange = Exchange { definition, flow, credential: Some(&granted.answer.access_token) };
+            let (answer, issued_at) =
+                self.request_with_retries(run, &source, &exchange, progress).await.map_err(|rejection| {
+                    let message = format!("step {}: {}", index + 1, rejection.error.message);
+                    let error = SourceError { message, ..rejection.error };
+                    Rejection { error, answer_lost: false, ..rejection }
+                })?;
+            let mut extra = std::mem::take(&mut granted.answer.extra);
+            extra.extend(answer.extra);
+            granted.answer = TokenAnswer { extra, ..answer };
+            granted.issued_at = issued_at;
+        }
+        Ok(granted)
     }
 
     /// Tries the new token where the definition says so, and stores it.
@@ -208,43 +243,74 @@ impl<P: Ports> Harvester<P> {
         source: &Arc<Source>,
         progress: &Progress,
     ) -> Result<Granted, Rejection> {
+        let definition = &source.definition;
         let granted = |(answer, issued_at): (TokenAnswer, _)| Granted {
             source: Arc::clone(source),
             grant_expires_at: answer.grant_expiry.at(),
             answer,
             issued_at,
             unsaved: None,
+            held: false,
         };
-        let Grant::RefreshToken(seed) = &source.definition.grant else {
-            return self.request_with_retries(run, source, &source.definition, progress).await.map(granted);
+        let Some(seed) = &definition.seed else {
+            let exchange = Exchange { definition, flow: &definition.flow, credential: None };
+            return self.request_with_retries(run, source, &exchange, progress).await.map(granted);
         };
         let mut stored = self.read_grant(source).await?;
         let mut grant = self.current_grant(stored.as_ref(), seed);
-        if !run.event.force && grant.expires_at.is_some_and(|end| end <= self.world.clock.now()) {
-            let message = "the refresh token has expired: somebody has to authorize again";
-            return Err(Rejection::terminal(SourceError::new(ErrorCode::ReauthorizationRequired, message)));
-        }
-        let mut definition = source.definition.with_refresh_token(&grant.refresh_token);
-        let mut result = self.request_with_retries(run, source, &definition, progress).await;
+        let mut result = self.refresh_grant(run, source, &grant, progress).await;
         if result.as_ref().is_err_and(|rejection| rejection.error.code == ErrorCode::InvalidGrant) {
             // A lost race is not a dead grant.
             stored = self.read_grant(source).await?;
             let current = self.current_grant(stored.as_ref(), seed);
-            if !current.same_token(&grant) {
+            if !current.same_credential(&grant) {
                 info!(run.id = run.id, source.name = %source.name, "grant has moved, trying the newer one");
                 grant = current;
-                definition = source.definition.with_refresh_token(&grant.refresh_token);
-                result = self.request_with_retries(run, source, &definition, progress).await;
+                result = self.refresh_grant(run, source, &grant, progress).await;
             }
         }
+        let flow = definition.flow_for(&grant);
+        let is_exchanged = grant.is_seed && definition.then.is_some();
+        if grant.kind == CredentialKind::AccessToken && !is_exchanged && result.as_ref().is_err_and(|e| e.too_early) {
+            return Ok(held(source, grant));
+        }
         let mut granted = result.map(granted)?;
-        granted.grant_expires_at = grant.expires_at;
-        if let Some(next) = grant.after(&granted.answer, granted.issued_at) {
-            granted.grant_expires_at = next.expires_at;
+        let next = grant.after(&granted.answer, granted.issued_at, flow.refresh);
+        granted.grant_expires_at = next.as_ref().unwrap_or(&grant).refresh_token_expires_at();
+        if let Some(next) = next {
             let expected = stored.map(|stored| stored.etag);
             granted.unsaved = self.save_grant(run, source, &next, expected.as_deref()).await.err();
         }
         Ok(granted)
+    }
+
+    /// Requests a token with the credential of a grant, unless it is known to be of no use, or to be used too early.
+    async fn refresh_grant(
+        &self,
+        run: &Run<'_>,
+        source: &Arc<Source>,
+        grant: &GrantState,
+        progress: &Progress,
+    ) -> Result<(TokenAnswer, DateTime<Utc>), Rejection> {
+        let now = self.world.clock.now();
+        // The end of an access token is the token's own; that of a refresh token may have been stated wrongly.
+        let believed = grant.kind == CredentialKind::AccessToken || !run.event.force;
+        if believed && grant.has_expired(now) {
+            let message = format!("the {} has expired: somebody has to authorize again", grant.kind.in_words());
+            return Err(Rejection::terminal(SourceError::new(ErrorCode::ReauthorizationRequired, message)));
+        }
+        let definition = &source.definition;
+        let flow = definition.flow_for(grant);
+        if let Some(minimum_age) = flow.refresh.minimum_age
+            && !grant.is_seed
+            && now - grant.credential_issued_at < minimum_age
+        {
+            let message = "the credential is too young to be refreshed";
+            let error = SourceError::new(ErrorCode::EndpointRejected, message);
+            return Err(Rejection { too_early: true, ..Rejection::terminal(error) });
+        }
+        let exchange = Exchange { definition, flow, credential: Some(&grant.credential) };
+        self.request_with_retries(run, source, &exchange, progress).await
     }
 
     async fn read_grant(&self, source: &Source) -> Result<Option<Tagged<GrantState>>, Rejection> {
@@ -252,11 +318,11 @@ impl<P: Ports> Harvester<P> {
         grant.map_err(|error| Rejection::terminal(grant_store_failed(error)))
     }
 
-    fn current_grant(&self, stored: Option<&Tagged<GrantState>>, seed: &SecretString) -> GrantState {
+    fn current_grant(&self, stored: Option<&Tagged<GrantState>>, seed: &Seed) -> GrantState {
         GrantState::current(stored.map(|stored| stored.value.clone()), seed, self.world.clock.now())
     }
 
-    /// Saves a refresh token that can't be had again, trying as long as the run lasts.
+    /// Saves a credential that can't be had again, trying as long as the run lasts.
     async fn save_grant(
         &self,
         run: &Run<'_>,
@@ -271,7 +337,7 @@ impl<P: Ports> Harvester<P> {
                     return Ok(());
                 }
                 let stored = self.world.state.read_grant(&source.name).await?;
-                if stored.as_ref().is_some_and(|stored| stored.value.same_token(next)) {
+                if stored.as_ref().is_some_and(|stored| stored.value.same_credential(next)) {
                     return Ok(());
                 }
                 if stored.as_ref().map(|stored| stored.etag.as_str()) == expected {
@@ -338,32 +404,39 @@ impl<P: Ports> Harvester<P> {
         &self,
         run: &Run<'_>,
         source: &Source,
-        definition: &Definition,
+        exchange: &Exchange<'_>,
         progress: &Progress,
     ) -> Result<(TokenAnswer, DateTime<Utc>), Rejection> {
-        let token_endpoint = self.token_endpoint(run, source).await?;
+        let token_endpoint = self.token_endpoint(run, source, exchange).await?;
+        let first_sent = Cell::new(None);
         let attempt = || async {
             let (now, timeout) = self.time_for_request(run)?;
             // Stored in whole seconds, so counted from one: of two runs in one second, each sees the other's as newer.
             let issued_at = now.trunc_subsecs(0);
             let unique = self.world.random.unique();
-            let request =
-                oauth::token_request(definition, &token_endpoint, &unique, issued_at).map_err(Rejection::terminal)?;
+            let request = exchange.request(&token_endpoint, &unique, issued_at).map_err(Rejection::terminal)?;
             progress.attempts.set(progress.attempts.get() + 1);
-            let answer = self.world.server.send(&request, &definition.tls, timeout).await;
+            first_sent.set(first_sent.get().or(Some(now)));
+            let answer = self.world.server.send(&request, &exchange.definition.tls, timeout).await;
             let now = self.world.clock.now();
-            answer
-                .and_then(|answer| oauth::read_token_answer(&answer, definition, issued_at, now))
-                .map(|answer| (answer, issued_at))
-                .map_err(|rejection| rejection.for_grant(&definition.grant))
+            answer.and_then(|answer| exchange.read(&answer, issued_at, now)).map(|answer| (answer, issued_at)).map_err(
+                |rejection| {
+                    let since_first = now - first_sent.get().unwrap_or(now);
+                    if exchange.flow.may_repeat_lost(since_first) {
+                        rejection
+                    } else {
+                        rejection.without_repeat_of_lost()
+                    }
+                },
+            )
         };
         self.with_retries(run, source, attempt).await
     }
 
     /// The token endpoint, from the issuer's metadata if need be.
-    async fn token_endpoint(&self, run: &Run<'_>, source: &Source) -> Result<Url, Rejection> {
-        let definition = &source.definition;
-        let (identifier, url) = match &definition.endpoint {
+    async fn token_endpoint(&self, run: &Run<'_>, source: &Source, exchange: &Exchange<'_>) -> Result<Url, Rejection> {
+        let definition = exchange.definition;
+        let (identifier, url) = match &exchange.flow.endpoint {
             Endpoint::Token(url) => return Ok(url.clone()),
             Endpoint::Issuer { identifier, url } => (identifier, url),
         };
@@ -373,7 +446,7 @@ impl<P: Ports> Harvester<P> {
             if (400..500).contains(&answer.status) {
                 answer = self.send_for_metadata(run, definition, openid).await?;
             }
-            oauth::read_metadata(&answer, identifier, definition, self.world.clock.now())
+            exchange.read_metadata(&answer, identifier, self.world.clock.now())
         };
         if !definition.tls.is_default() {
             return self.with_retries(run, source, attempt).await;
@@ -479,12 +552,36 @@ fn token_store_failed(error: StoreError) -> SourceError {
     SourceError::new(ErrorCode::TokenStoreFailed, error.0)
 }
 
-/// Nothing but a person can bring back a refresh token that was used up and whose successor could not be saved.
-fn grant_lost(error: &StoreError, token_is_stored: bool) -> SourceError {
+/// An access token that refreshes itself, as it stands in grant state, for jobs to go on with.
+fn held(source: &Arc<Source>, grant: GrantState) -> Granted {
+    Granted {
+        source: Arc::clone(source),
+        issued_at: grant.credential_issued_at,
+        answer: TokenAnswer {
+            access_token: grant.credential,
+            token_type: "Bearer".to_owned(),
+            scope: None,
+            expires_at: grant.expires_at,
+            refresh_token: None,
+            grant_expiry: GrantExpiry::Unstated,
+            extra: serde_json::Map::new(),
+        },
+        grant_expires_at: None,
+        unsaved: None,
+        held: true,
+    }
+}
+
+/// Nothing but a person can bring back a credential that was used up and whose successor could not be saved.
+fn grant_lost(source: &Source, error: &StoreError, token_is_stored: bool) -> SourceError {
     let token = if token_is_stored { "the new token is stored, but " } else { "" };
+    let what = match source.definition.seed {
+        Some(Seed::AccessToken(_)) => "access token",
+        _ => "refresh token",
+    };
     let message = format!(
-        "{token}the refresh token that came with the answer is lost, since it could not be saved ({error}): authorize \
-         anew and put the refresh token into the definition"
+        "{token}the {what} that came with the answer is lost, since it could not be saved ({error}): authorize anew and \
+         put the {what} into the definition"
     );
     SourceError { retryable: false, ..SourceError::new(ErrorCode::GrantStoreFailed, message) }
 }

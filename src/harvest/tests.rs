@@ -16,7 +16,7 @@ use crate::ports::{
     AuthorizationServer, Clock, ForecastStore, GrantStore, IncidentStore, LeaseStore, Publisher, Put, Random,
     SecretStore, TokenStore,
 };
-use crate::source::{Secret, SourceName, Tls};
+use crate::source::{Secret, Seed, SourceName, Tls};
 use crate::token::TokenDocument;
 
 struct Memory;
@@ -161,7 +161,7 @@ impl State {
     }
 
     fn refresh_token(&self) -> Option<String> {
-        self.grants.borrow().get("a").map(|grant| grant.value.refresh_token.expose_secret().to_owned())
+        self.grants.borrow().get("a").map(|grant| grant.value.credential.expose_secret().to_owned())
     }
 
     fn is_leased(&self) -> bool {
@@ -390,8 +390,7 @@ fn token(name: &str) -> Answer {
 }
 
 fn answer(status: u16, body: &str) -> Answer {
-    let body = Body::Whole(body.as_bytes().to_vec());
-    Answer { status, content_type: None, retry_after: None, redirects_to: None, body }
+    Answer::new(status, Body::Whole(body.as_bytes().to_vec()))
 }
 
 fn sent_refresh_token(request: &Request) -> String {
@@ -405,7 +404,7 @@ fn forced() -> Event {
 }
 
 fn throttled(retry_after: &str) -> Answer {
-    Answer { retry_after: Some(retry_after.to_owned()), ..answer(429, "") }
+    Answer { headers: vec![("retry-after".to_owned(), retry_after.to_owned())], ..answer(429, "") }
 }
 
 fn code(report: &SourceReport) -> Option<&'static str> {
@@ -809,8 +808,8 @@ async fn a_lost_race_is_not_a_dead_grant() {
             return Ok(token("t"));
         }
         // Somebody else refreshed and saved while this request was on its way.
-        let mut theirs = GrantState::current(None, &SecretString::from("r1"), start());
-        theirs.refresh_token = SecretString::from("theirs");
+        let mut theirs = GrantState::current(None, &Seed::RefreshToken(SecretString::from("r1")), start());
+        theirs.credential = SecretString::from("theirs");
         let theirs = Tagged { value: theirs, etag: state.etag() };
         state.grants.borrow_mut().insert("a".to_owned(), theirs);
         Ok(answer(400, r#"{"error": "invalid_grant"}"#))

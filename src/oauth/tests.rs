@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
 use super::*;
+use crate::report::ErrorCode;
+use crate::source::Seed;
 
 fn definition(fields: &Value) -> Definition {
     let mut definition = json!({
@@ -25,8 +27,17 @@ fn now() -> DateTime<Utc> {
 }
 
 fn request(fields: &Value) -> Request {
-    let endpoint = "https://as.example.com/token".parse().expect("a URL");
-    token_request(&definition(fields), &endpoint, "once", now()).expect("a request")
+    let endpoint: Url = "https://as.example.com/token".parse().expect("a URL");
+    built(&definition(fields), &endpoint)
+}
+
+fn exchange(definition: &Definition) -> Exchange<'_> {
+    let credential = definition.seed.as_ref().map(Seed::secret);
+    Exchange { definition, flow: &definition.flow, credential }
+}
+
+fn built(definition: &Definition, endpoint: &Url) -> Request {
+    exchange(definition).request(endpoint, "once", now()).expect("a request")
 }
 
 fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
@@ -39,11 +50,11 @@ fn form(request: &Request) -> Vec<(String, String)> {
 }
 
 fn answer(status: u16, body: impl Into<Vec<u8>>) -> Answer {
-    Answer { status, content_type: None, retry_after: None, redirects_to: None, body: Body::Whole(body.into()) }
+    Answer::new(status, Body::Whole(body.into()))
 }
 
 fn read(answer: &Answer) -> Result<TokenAnswer, Rejection> {
-    read_token_answer(answer, &definition(&json!({})), now(), now())
+    exchange(&definition(&json!({}))).read(answer, now(), now())
 }
 
 fn read_json(body: &Value) -> TokenAnswer {
@@ -106,7 +117,7 @@ fn own_headers_replace_and_add() {
 fn a_get_request_keeps_the_endpoints_own_query() {
     let definition = definition(&json!({"token_endpoint": null, "provider": "onegov-nsw"}));
     let endpoint: Url = "https://as.example.com/token?v=1".parse().expect("a URL");
-    let request = token_request(&definition, &endpoint, "once", now()).expect("a request");
+    let request = built(&definition, &endpoint);
     assert_eq!(request.url.as_str(), "https://as.example.com/token?v=1&grant_type=client_credentials");
     assert!(request.body.is_none());
 }
@@ -117,7 +128,7 @@ fn debug_of_a_request_shows_neither_query_nor_body() {
         "token_endpoint": null, "provider": "onegov-nsw", "token_endpoint_auth_method": "client_secret_post"
     }));
     let endpoint: Url = "https://as.example.com/token".parse().expect("a URL");
-    let request = token_request(&definition, &endpoint, "once", now()).expect("a request");
+    let request = built(&definition, &endpoint);
     assert!(request.url.as_str().contains("secret"));
     assert!(!format!("{request:?}").contains("secret"));
 }
@@ -331,7 +342,7 @@ fn what_may_pass_within_seconds_is_repeated() {
         assert_eq!(rejection.error.code, code, "{status} {body}");
         assert_eq!(rejection.repeat, Repeat::AfterBackoff(None), "{status} {body}");
     }
-    let throttled = Answer { retry_after: Some("17".to_owned()), ..answer(429, "") };
+    let throttled = Answer { headers: vec![("retry-after".to_owned(), "17".to_owned())], ..answer(429, "") };
     let rejection = read(&throttled).expect_err("no token");
     assert_eq!(rejection.repeat, Repeat::AfterBackoff(Some(Duration::from_secs(17))));
     assert_eq!(rejection.error.message, "the token endpoint asks to wait 17 s (HTTP 429)");
@@ -395,7 +406,9 @@ fn rfc8414_3_1_the_well_known_path_goes_before_the_issuers_path() {
 #[test]
 fn rfc8414_3_3_the_issuer_must_be_the_same_string() {
     let metadata = |body: &Value| {
-        read_metadata(&answer(200, body.to_string()), "https://as.example.com", &definition(&json!({})), now())
+        let definition = definition(&json!({}));
+        exchange(&definition)
+            .read_metadata(&answer(200, body.to_string()), "https://as.example.com", now())
             .map(|url| url.to_string())
             .map_err(|rejection| rejection.error.message)
     };

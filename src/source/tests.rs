@@ -2,8 +2,9 @@ use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{Catalog, ClientAuthentication, Definition, Endpoint, Grant, Secret, SourceName};
-use crate::provider::RequestMethod;
+use super::{Catalog, ClientAuthentication, Credential, Definition, Endpoint, Secret, Seed, SourceName};
+use crate::assertion::JWT_BEARER;
+use crate::dialect::RequestMethod;
 
 const SECRET: &str = "hunter2-do-not-show";
 
@@ -44,19 +45,20 @@ fn a_name_has_one_form() {
 #[test]
 fn a_minimal_definition_gets_the_documented_defaults() {
     let definition = parse(&json!({}));
-    assert_eq!(definition.endpoint, Endpoint::Token("https://as.example.com/token".parse().unwrap()));
-    assert_eq!(definition.method, RequestMethod::Post);
-    assert!(matches!(definition.client_authentication, ClientAuthentication::Basic(_)));
-    assert!(matches!(definition.grant, Grant::ClientCredentials));
+    assert_eq!(definition.flow.endpoint, Endpoint::Token("https://as.example.com/token".parse().unwrap()));
+    assert_eq!(definition.flow.request.method, RequestMethod::Post);
+    assert!(matches!(definition.flow.client_authentication, ClientAuthentication::Basic(_)));
+    assert!(matches!(definition.flow.credential, Credential::None));
+    assert_eq!(definition.flow.grant_type.as_deref(), Some("client_credentials"));
     assert_eq!(definition.min_ttl, TimeDelta::minutes(10));
     assert_eq!(definition.default_expires_in, TimeDelta::hours(1));
-    assert_eq!(definition.scope, None);
+    assert_eq!(definition.flow.scope, None);
 }
 
 #[test]
 fn a_refresh_token_makes_the_grant_a_refresh() {
     let definition = parse(&json!({"refresh_token": "first"}));
-    let Grant::RefreshToken(token) = &definition.grant else { panic!("{:?}", definition.grant) };
+    let Some(Seed::RefreshToken(token)) = &definition.seed else { panic!("{:?}", definition.seed) };
     assert_eq!(token.expose_secret(), "first");
 }
 
@@ -65,33 +67,34 @@ fn api_key_and_api_secret_are_other_names() {
     let definition = parse(&json!({
         "client_id": null, "client_secret": null, "api_key": "key", "api_secret": SECRET
     }));
-    assert_eq!(definition.client_id, "key");
+    assert_eq!(definition.flow.client_id.as_deref(), Some("key"));
     assert_eq!(definition.credentials().collect::<Vec<_>>(), [SECRET]);
 }
 
 #[test]
 fn scope_is_a_string_or_an_array_and_an_empty_one_is_not_sent() {
-    assert_eq!(parse(&json!({"scope": "a  b"})).scope.as_deref(), Some("a b"));
-    assert_eq!(parse(&json!({"scope": ["a", "b"]})).scope.as_deref(), Some("a b"));
-    assert_eq!(parse(&json!({"scope": ""})).scope, None);
-    assert_eq!(parse(&json!({"scope": []})).scope, None);
+    assert_eq!(parse(&json!({"scope": "a  b"})).flow.scope.as_deref(), Some("a b"));
+    assert_eq!(parse(&json!({"scope": ["a", "b"]})).flow.scope.as_deref(), Some("a b"));
+    assert_eq!(parse(&json!({"scope": ""})).flow.scope, None);
+    assert_eq!(parse(&json!({"scope": []})).flow.scope, None);
 }
 
 #[test]
 fn a_param_may_repeat() {
     let definition = parse(&json!({"params": {"resource": ["https://a", "https://b"], "tenant": "t"}}));
-    let params: Vec<_> = definition.params.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+    let params: Vec<_> =
+        definition.flow.params.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
     assert_eq!(params, [("resource", "https://a"), ("resource", "https://b"), ("tenant", "t")]);
 }
 
 #[test]
 fn a_provider_brings_endpoint_method_and_authentication() {
     let definition = parse(&json!({"token_endpoint": null, "provider": "onegov-nsw"}));
-    assert_eq!(definition.method, RequestMethod::Get);
+    assert_eq!(definition.flow.request.method, RequestMethod::Get);
     let moved = parse(&json!({
         "token_endpoint": null, "provider": "cognito", "base_url": "http://127.0.0.1:9/x"
     }));
-    assert_eq!(moved.endpoint, Endpoint::Token("http://127.0.0.1:9/x/oauth2/token".parse().unwrap()));
+    assert_eq!(moved.flow.endpoint, Endpoint::Token("http://127.0.0.1:9/x/oauth2/token".parse().unwrap()));
 }
 
 #[test]
@@ -133,7 +136,10 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         (json!({"client_secret": null}), "`client_secret` is required for client_secret_basic"),
         (json!({"client_secret": ""}), "`client_secret` must not be empty"),
         (json!({"client_secret": format!("{SECRET}\n")}), "`client_secret` must not begin or end with white space"),
-        (json!({"grant_type": "password"}), "`grant_type` must be client_credentials or refresh_token"),
+        (
+            json!({"grant_type": "password"}),
+            &format!("`grant_type` must be client_credentials or refresh_token or {JWT_BEARER}"),
+        ),
         (json!({"grant_type": "refresh_token"}), "`refresh_token` is required"),
         (
             json!({"token_endpoint_auth_method": "client_secret_jwt"}),
@@ -149,7 +155,8 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         (json!({"assertion_algorithm": "HS256"}), "`assertion_algorithm` must be RS256, PS256 or ES256"),
         (
             json!({"token_endpoint_auth_method": "tls_client_auth"}),
-            "`certificate` is required for tls_client_auth; `private_key` is required for tls_client_auth",
+            "`certificate` is required for tls_client_auth and self_signed_tls_client_auth; `private_key` is required for \
+             tls_client_auth and self_signed_tls_client_auth",
         ),
         (json!({"ca_certificate": "none"}), "`ca_certificate` must be a PEM certificate"),
         (json!({"scope": 5}), "`scope` must be a string or an array of strings"),
@@ -172,8 +179,9 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         (json!({"owner": ["me"]}), "`owner` must be a string"),
         (json!({"owner": "a\nb"}), "`owner` must be one line of at most 200 characters"),
         (json!({"enabled": "no"}), "`enabled` must be true or false"),
-        (json!({"provider": "acme"}), "`provider` must be one of cognito, linkedin, onegov-nsw"),
-        (json!({"base_url": "https://proxy.example.com"}), "`base_url` is for built-in providers: give `provider` too"),
+        (json!({"provider": "acme-crm"}), "`provider` is unknown; `custom` is for one of your own"),
+        (json!({"provider": "congito"}), "`provider` is unknown; did you mean `cognito`?"),
+        (json!({"base_url": "https://proxy.example.com"}), "`base_url` is for providers: give `provider` too"),
         (json!({"token_endpoint": null, "provider": "cognito"}), "`variables` `cognito` needs `domain`"),
         (
             json!({"token_endpoint": null, "provider": "cognito", "variables": {"domain": "a/b?c"}}),
