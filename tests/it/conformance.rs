@@ -98,6 +98,8 @@ async fn rfc6749_3_2_no_parameter_is_sent_twice() {
         let source = format!("twice-{}", name.replace('_', "-"));
         deployment.define(&source, and(client_of(&server), json!({"params": {name: "again"}}))).await;
     }
+    let in_query = client_at(&format!("{}/token?scope=read", server.uri()));
+    deployment.define("in-query", and(in_query, json!({"scope": "read"}))).await;
 
     let report = deployment.harvest_due().await;
 
@@ -109,6 +111,8 @@ async fn rfc6749_3_2_no_parameter_is_sent_twice() {
         let message = assert_failed(&report, &source, ErrorCode::DefinitionInvalid);
         assert!(message.starts_with(&format!("`params.{name}` is set by")), "{message}");
     }
+    let message = assert_failed(&report, "in-query", ErrorCode::DefinitionInvalid);
+    assert_eq!(message, "`token_endpoint` holds `scope` in its query, which the request sends itself");
     assert_eq!(count(&server, "/token").await, 1);
 }
 
