@@ -267,6 +267,13 @@ impl Definition {
         self.flows().filter_map(Flow::client_secret).chain(seed)
     }
 
+    /// What is kept out of token documents: the credentials, and headers, which may be API keys. Parameters are not:
+    /// a tenant's name is part of many a URL that jobs need.
+    pub fn withheld(&self) -> impl Iterator<Item = &str> {
+        let headers = self.flows().flat_map(|flow| &flow.headers).map(|(_, value)| value.expose_secret());
+        self.credentials().chain(headers)
+    }
+
     /// Everything in the definition that must not be shown, for masking what a server echoes.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         self.credentials().chain(self.flows().flat_map(Flow::secrets))
