@@ -38,9 +38,11 @@ fn echoes(secret: &str) -> Vec<Cow<'_, str>> {
         return vec![Cow::Borrowed(secret)];
     }
     let percent_encoded = form_encoded.replace('+', "%20");
-    let rfc3986 = percent_encoded.replace("%7E", "~").replace('*', "%2A");
+    // Browsers leave `~` and `*` alone, RFC 3986 only the first.
+    let of_browsers = percent_encoded.replace("%7E", "~");
+    let rfc3986 = of_browsers.replace('*', "%2A");
     let mut forms = vec![Cow::Borrowed(secret)];
-    for form in [form_encoded, percent_encoded, rfc3986] {
+    for form in [form_encoded, percent_encoded, of_browsers, rfc3986] {
         forms.push(Cow::Owned(with_lower_hex(&form)));
         forms.push(Cow::Owned(form));
     }
