@@ -214,6 +214,8 @@ pub struct ErrorRule {
     pub finding: Option<(Evidence, Test)>,
     /// What it is then.
     pub class: ErrorClass,
+    /// How long to wait where the answer does not say.
+    pub retry_after: Option<TimeDelta>,
 }
 
 impl Test {

@@ -109,6 +109,25 @@ impl Seed {
     }
 }
 
+/// The value of a further request parameter. It may be a secret.
+#[derive(Debug, Clone)]
+pub enum ParameterValue {
+    /// One.
+    One(SecretString),
+    /// Several: the parameter is repeated (RFC 8707 section 2), or a list in JSON.
+    Many(Vec<SecretString>),
+}
+
+impl ParameterValue {
+    /// One value after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &SecretString> {
+        match self {
+            Self::One(value) => std::slice::from_ref(value).iter(),
+            Self::Many(values) => values.iter(),
+        }
+    }
+}
+
 /// How the client proves who it is at the token endpoint.
 #[derive(Debug, Clone)]
 pub enum ClientAuthentication {
@@ -147,8 +166,8 @@ pub struct Flow {
     pub refresh: RefreshRules,
     /// Space-delimited; `None`: no scope is asked for.
     pub scope: Option<String>,
-    /// Further request parameters, in order; a name may repeat (RFC 8707).
-    pub params: Vec<(String, SecretString)>,
+    /// Further request parameters.
+    pub params: Vec<(String, ParameterValue)>,
     /// Further request headers; values may be API keys.
     pub headers: Vec<(String, SecretString)>,
 }
@@ -166,8 +185,9 @@ impl Flow {
     /// are never secret (RFC 8707).
     fn secrets(&self) -> impl Iterator<Item = &str> {
         let params = self.params.iter().filter(|(name, _)| !matches!(name.as_str(), "audience" | "resource"));
-        let further = self.headers.iter().chain(params).map(|(_, value)| value.expose_secret());
-        self.client_secret().into_iter().chain(further)
+        let params = params.flat_map(|(_, value)| value.iter());
+        let headers = self.headers.iter().map(|(_, value)| value);
+        self.client_secret().into_iter().chain(headers.chain(params).map(SecretString::expose_secret))
     }
 
     fn client_secret(&self) -> Option<&str> {

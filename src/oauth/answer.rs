@@ -106,7 +106,8 @@ fn without_credentials(place: &str, name: &str, value: &Value, withheld: &Withhe
                     Some((name.clone(), without_credentials(&place, name, value, withheld)?))
                 })
                 .collect();
-            (!kept.is_empty() || members.is_empty()).then_some(Value::Object(kept))
+            let is_item = name.is_empty();
+            (!kept.is_empty() || members.is_empty() || is_item).then_some(Value::Object(kept))
         }
         Value::Array(values) => {
             let kept = values

@@ -1,5 +1,7 @@
 //! Answers that brought no token: whose fault, and in which words.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -37,7 +39,8 @@ impl Exchange<'_> {
                 .filter(|code| *code != ErrorCode::InvalidGrant)
                 .unwrap_or(ErrorCode::EndpointRejected),
         };
-        let rejection = self.rejection_with(code, answer, document, now);
+        let wait = rule.retry_after.and_then(|wait| wait.to_std().ok());
+        let rejection = self.rejection_with(code, answer, document, wait, now);
         Some(Rejection { too_early: rule.class == ErrorClass::TooEarly, ..rejection })
     }
 
@@ -64,7 +67,7 @@ impl Exchange<'_> {
             (400.., None) => ErrorCode::EndpointRejected,
             (_, None) => ErrorCode::ResponseInvalid,
         };
-        self.rejection_with(code, answer, document, now)
+        self.rejection_with(code, answer, document, None, now)
     }
 
     fn rejection_with(
@@ -72,12 +75,14 @@ impl Exchange<'_> {
         code: ErrorCode,
         answer: &Answer,
         document: Document<'_>,
+        usual_wait: Option<Duration>,
         now: DateTime<Utc>,
     ) -> Rejection {
         let status = answer.status;
-        let retry_after = answer.header("retry-after").and_then(|value| retry::parse_retry_after(value, now));
+        let stated = answer.header("retry-after").and_then(|value| retry::parse_retry_after(value, now));
+        let retry_after = stated.or(usual_wait);
         let message = match code {
-            ErrorCode::RateLimited => match retry_after {
+            ErrorCode::RateLimited => match stated {
                 Some(wait) => format!("the token endpoint asks to wait {} s (HTTP {status})", wait.as_secs()),
                 None => format!("the token endpoint asks to wait (HTTP {status})"),
             },

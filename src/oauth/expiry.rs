@@ -16,21 +16,21 @@ const LONGEST_LIFETIME: TimeDelta = TimeDelta::days(36_525);
 pub(super) const REFRESH_TOKEN_LIFETIMES: [&str; 3] =
     ["refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in"];
 
-/// The end of an access token: as `expires_in` says, else as the provider does in its own way, else as the token itself
-/// does if it is a JWT.
+/// The end of an access token: as the provider states it in its own way, else as `expires_in` does, else as the token
+/// itself does if it is a JWT.
 pub(super) fn access_token_expiry(
     document: &Value,
     access_token: &str,
     response: &ResponseForm,
     issued_at: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
-    let usual = Expiry { path: Pointer::member("expires_in"), form: ExpiryForm::Seconds };
     let declared = response.expires.as_ref();
     if declared.is_some_and(|declared| declared.form == ExpiryForm::None) {
         return None;
     }
+    let usual = Expiry { path: Pointer::member("expires_in"), form: ExpiryForm::Seconds };
     let usual = Some(&usual).filter(|usual| declared.is_none_or(|declared| declared.path != usual.path));
-    [usual, declared]
+    [declared, usual]
         .into_iter()
         .flatten()
         .find_map(|expiry| end(expiry.path.find(document)?, expiry.form, issued_at))
@@ -39,12 +39,13 @@ pub(super) fn access_token_expiry(
 
 /// What an answer says of the refresh token's end.
 pub(super) fn grant_expiry(document: &Value, response: &ResponseForm, issued_at: DateTime<Utc>) -> GrantExpiry {
-    let (stated, form) = match &response.refresh_token_expires {
-        Some(Expiry { form: ExpiryForm::None, .. }) => return GrantExpiry::Unstated,
-        Some(expiry) => (expiry.path.find(document), expiry.form),
-        None => (REFRESH_TOKEN_LIFETIMES.iter().find_map(|name| document.get(*name)), ExpiryForm::Seconds),
-    };
-    let Some(stated) = stated else { return GrantExpiry::Unstated };
+    let declared = response.refresh_token_expires.as_ref();
+    if declared.is_some_and(|declared| declared.form == ExpiryForm::None) {
+        return GrantExpiry::Unstated;
+    }
+    let declared = declared.and_then(|declared| Some((declared.path.find(document)?, declared.form)));
+    let usual = || Some((REFRESH_TOKEN_LIFETIMES.iter().find_map(|name| document.get(*name))?, ExpiryForm::Seconds));
+    let Some((stated, form)) = declared.or_else(usual) else { return GrantExpiry::Unstated };
     match (end(stated, form, issued_at), number(stated)) {
         (Some(end), _) => GrantExpiry::At(end),
         (None, Some(0.0)) => GrantExpiry::Never,

@@ -4,45 +4,46 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 use super::{Exchange, Request};
 use crate::assertion::{Assertion, CLIENT_ASSERTION_TYPE};
 use crate::dialect::{BodyForm, CredentialPlace, Place, RequestMethod};
 use crate::report::{ErrorCode, SourceError};
-use crate::source::{ClientAuthentication, Credential};
+use crate::source::{ClientAuthentication, Credential, ParameterValue};
 
-/// Names and values, in order; a name may repeat.
+/// Names and values, in order.
 #[derive(Default)]
-struct Parameters(Vec<(String, SecretString)>);
+struct Parameters(Vec<(String, ParameterValue)>);
 
 impl Parameters {
     fn add(&mut self, name: &str, value: &str) {
-        self.0.push((name.to_owned(), SecretString::from(value)));
+        self.0.push((name.to_owned(), ParameterValue::One(SecretString::from(value))));
     }
 
     /// RFC 6749 appendix B.
     fn form(&self) -> String {
         let mut form = form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.0 {
-            form.append_pair(name, value.expose_secret());
+            for value in value.iter() {
+                form.append_pair(name, value.expose_secret());
+            }
         }
         form.finish()
     }
 
-    /// One object; a name that repeats becomes a list.
+    /// One object.
     fn json(&self) -> String {
-        let mut object = Map::new();
-        for (name, value) in &self.0 {
-            let value = Value::from(value.expose_secret());
-            match object.get_mut(name) {
-                None => drop(object.insert(name.clone(), value)),
-                Some(Value::Array(values)) => values.push(value),
-                Some(first) => *first = Value::Array(vec![first.take(), value]),
-            }
-        }
-        Value::Object(object).to_string()
+        let text = |value: &SecretString| Value::from(value.expose_secret());
+        let members = self.0.iter().map(|(name, value)| {
+            let value = match value {
+                ParameterValue::One(value) => text(value),
+                ParameterValue::Many(values) => values.iter().map(text).collect(),
+            };
+            (name.clone(), value)
+        });
+        Value::Object(members.collect()).to_string()
     }
 }
 
@@ -98,7 +99,7 @@ impl Exchange<'_> {
             parameters.add(name, &scope.replace(' ', &form.scope_delimiter));
         }
         for (name, value) in &flow.params {
-            parameters.add(name, value.expose_secret());
+            parameters.0.push((name.clone(), value.clone()));
         }
 
         let parameters = placed.at(form.client_in);

@@ -12,8 +12,8 @@ use super::client::AuthenticationMethod;
 use super::dialect::RequestDefaults;
 use super::fields::{Fields, Members, nearest, write_canonical};
 use super::{
-    ClientAuthentication, Credential, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, Seed,
-    parse_endpoint_url,
+    ClientAuthentication, Credential, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, ParameterValue,
+    Seed, parse_endpoint_url,
 };
 use crate::assertion::JWT_BEARER;
 use crate::dialect::{CredentialPlace, RefreshRules, RequestForm};
@@ -176,8 +176,11 @@ struct Reader {
     declared: Declaration,
     /// What was written, without grants and steps.
     written: Map<String, Value>,
+    declared_grants: Map<String, Value>,
+    written_grants: Map<String, Value>,
     /// The grant type that the provider means by default.
     default_grant_type: Option<String>,
+    /// Both laid over one another.
     grants: Map<String, Value>,
     steps: Option<Value>,
     /// `None`: a fault was noted.
@@ -203,10 +206,14 @@ impl Reader {
             values
         };
         written.object("grants");
+        let grants =
+            |values: &Map<String, Value>| values.get("grants").and_then(Value::as_object).cloned().unwrap_or_default();
         Self {
             provider_unknown,
             default_grant_type: declared.get("grant_type").and_then(Value::as_str).map(str::to_owned),
-            grants: all.get("grants").and_then(Value::as_object).cloned().unwrap_or_default(),
+            declared_grants: grants(&declared),
+            written_grants: grants(written.values()),
+            grants: grants(&all),
             steps: all.get("steps").cloned(),
             variables: written.variables(provider.is_some()),
             base_url: written.base_url(provider.is_some()),
@@ -264,15 +271,26 @@ impl Reader {
         })
     }
 
-    /// The fields that count for a grant type: declaration, section of the grant, definition.
+    /// The fields that count for a grant type: the declaration's, those of its section for the grant, the definition's,
+    /// those of its own section for the grant. Error rules add up, the most specific first.
     fn values(&self, grant_type: &str) -> Map<String, Value> {
-        let mut values = self.declared.clone();
-        if let Some(Value::Object(grant)) = self.grants.get(grant_type) {
-            let mut grant = grant.clone();
-            grant.retain(|name, _| !matches!(name.as_str(), "credential" | "then" | "required"));
-            provider::overlay(&mut values, &grant);
+        let section = |grants: &Map<String, Value>| {
+            let mut section = grants.get(grant_type).and_then(Value::as_object).cloned().unwrap_or_default();
+            section.retain(|name, _| !matches!(name.as_str(), "credential" | "then" | "required"));
+            section
+        };
+        let (declared, written) = (section(&self.declared_grants), section(&self.written_grants));
+        let layers = [&self.declared, &declared, &self.written, &written];
+        let mut values = Map::new();
+        for layer in layers {
+            provider::overlay(&mut values, layer);
         }
-        provider::overlay(&mut values, &self.written);
+        let rules: Vec<&Value> = layers.into_iter().rev().filter_map(|layer| layer.get("errors")).collect();
+        if let Some(lists) = rules.into_iter().map(Value::as_array).collect::<Option<Vec<_>>>()
+            && !lists.is_empty()
+        {
+            values.insert("errors".to_owned(), lists.into_iter().flatten().cloned().collect());
+        }
         values
     }
 
@@ -376,6 +394,7 @@ impl Reader {
     /// One kind of token request. `None` only if a fault was noted.
     fn flow(&self, fields: &mut Fields, role: &Role) -> Option<Flow> {
         let endpoint = self.endpoint(fields, role);
+        self.fill_assertion_audience(fields);
         let (credential, is_step) = match role {
             Role::Grant { credential, .. } => (*credential, false),
             Role::Step => (CredentialKind::AccessToken, true),
@@ -422,7 +441,9 @@ impl Reader {
         }
         fields.check_assertion_fields();
         let authentication = method.and_then(|method| fields.client_authentication(method, client_id.as_deref()));
-        let params = fields.params(&request, method);
+        let sent = sent_parameters(&request, method, credential);
+        fields.check_parameters(&sent, endpoint.as_ref());
+        let params = fields.params(&sent);
         let headers = fields.headers();
         let sets_authorization = matches!(authentication, Some(ClientAuthentication::Basic(_)));
         let bearer = request.credential == CredentialPlace::Bearer && credential != CredentialKind::None;
@@ -483,13 +504,7 @@ impl Reader {
         };
         let template = fields.string("token_endpoint")?;
         let base_url = self.base_url.as_ref().filter(|_| declared || provider == CUSTOM);
-        let resolved = match provider::resolve_endpoint(&template, self.variables.as_ref()?, base_url) {
-            Ok(resolved) => resolved,
-            Err(missing) => {
-                fields.fault("variables", format_args!("`{provider}` needs `{missing}`"));
-                return None;
-            }
-        };
+        let resolved = self.resolve(fields, &template, base_url)?;
         match parse_endpoint_url(&resolved) {
             Ok(url) => Some(Endpoint::Token(url)),
             Err(reason) => {
@@ -499,23 +514,60 @@ impl Reader {
         }
     }
 
+    /// Fills the placeholders of a template. `None` only if a fault was noted.
+    fn resolve(&self, fields: &mut Fields, template: &str, base_url: Option<&Url>) -> Option<String> {
+        let provider = self.provider.as_deref().unwrap_or(CUSTOM);
+        provider::resolve_endpoint(template, self.variables.as_ref()?, base_url)
+            .map_err(|missing| fields.fault("variables", format_args!("`{provider}` needs `{missing}`")))
+            .ok()
+    }
+
+    /// An audience that names the provider's own address, `https://{domain}/`.
+    fn fill_assertion_audience(&self, fields: &mut Fields) {
+        let Some(audience) = fields.values().get("assertion_audience").and_then(Value::as_str) else { return };
+        let audience = audience.to_owned();
+        if self.provider.is_some()
+            && provider::placeholders(&audience).next().is_some()
+            && let Some(resolved) = self.resolve(fields, &audience, self.base_url.as_ref())
+        {
+            fields.replace("assertion_audience", resolved);
+        }
+    }
+
     /// Every variable must fill something.
     fn check_placeholders(&self, written: &mut Fields) {
         let Some(provider) = &self.provider else { return };
         let steps = self.steps.as_ref().and_then(Value::as_array).into_iter().flatten();
         let sections = self.grants.values().chain(steps).filter_map(Value::as_object);
-        let endpoints: Vec<&str> = [&self.declared, &self.written]
+        let templates: Vec<&str> = [&self.declared, &self.written]
             .into_iter()
             .chain(sections)
-            .filter_map(|section| section.get("token_endpoint")?.as_str())
+            .flat_map(|section| [section.get("token_endpoint"), section.get("assertion_audience")])
+            .filter_map(|template| template?.as_str())
             .collect();
         let unknown = self.variables.iter().flat_map(BTreeMap::keys).find(|name| {
-            !endpoints.iter().any(|endpoint| provider::placeholders(endpoint).any(|known| known == **name))
+            !templates.iter().any(|template| provider::placeholders(template).any(|known| known == **name))
         });
         if let Some(unknown) = unknown {
             written.fault("variables", format_args!("`{provider}` has no placeholder {{{unknown}}}"));
         }
     }
+}
+
+/// The names of the parameters that a request sends by itself.
+fn sent_parameters(
+    request: &RequestForm,
+    method: Option<AuthenticationMethod>,
+    credential: CredentialKind,
+) -> Vec<&str> {
+    let credential = match &request.credential {
+        CredentialPlace::Parameter(name) if credential != CredentialKind::None => Some(name),
+        _ => None,
+    };
+    let secret = Some(&request.client_secret_parameter).filter(|_| method == Some(AuthenticationMethod::Post));
+    let client_id = request.client_id_parameter.as_ref().filter(|_| method != Some(AuthenticationMethod::Basic));
+    let further = [&request.grant_type_parameter, &request.scope_parameter].into_iter().flatten();
+    further.chain(client_id).chain(credential).chain(secret).map(String::as_str).collect()
 }
 
 /// The fields that only a definition itself has.
@@ -598,39 +650,40 @@ impl Fields {
         scope.filter(|scope| !scope.is_empty())
     }
 
-    /// Further parameters, none of which is sent anyway.
-    fn params(&mut self, request: &RequestForm, method: Option<AuthenticationMethod>) -> Vec<(String, SecretString)> {
-        let post = method == Some(AuthenticationMethod::Post);
-        let credential = match &request.credential {
-            CredentialPlace::Parameter(name) => Some(name),
-            CredentialPlace::Bearer => None,
-        };
-        let secret = Some(&request.client_secret_parameter).filter(|_| post);
-        let sent = [&request.client_id_parameter, &request.grant_type_parameter, &request.scope_parameter];
-        let sent: Vec<&String> = sent.into_iter().flatten().chain(credential).chain(secret).collect();
+    /// What the request sends by itself must stand neither twice in it nor in the endpoint's own query.
+    fn check_parameters(&mut self, sent: &[&str], endpoint: Option<&Endpoint>) {
         for (index, name) in sent.iter().enumerate() {
             if sent[..index].contains(name) {
                 self.fault("request", format_args!("names two parameters `{}`", text::printable(name, 64)));
             }
         }
+        let Some(Endpoint::Token(url)) = endpoint else { return };
+        // Some vendors write `?grant_type=client_credentials` into the endpoint that they document, and mean no harm.
+        let twice = |name: &str| name != "grant_type" && sent.contains(&name);
+        if let Some((name, _)) = url.query_pairs().find(|(name, _)| twice(name)) {
+            let name = text::printable(&name, 64);
+            self.fault("token_endpoint", format_args!("holds `{name}` in its query, which the request sends itself"));
+        }
+    }
+
+    /// Further parameters, none of which is sent anyway.
+    fn params(&mut self, sent: &[&str]) -> Vec<(String, ParameterValue)> {
         let mut params = Vec::new();
         for (name, value) in self.object("params") {
             let field = format!("params.{}", text::printable(&name, 64));
             let reserved = RESERVED_PARAMS.iter().find(|(reserved, _)| *reserved == name).map(|(_, owner)| *owner);
-            if let Some(owner) = reserved.or(sent.contains(&&name).then_some("request")) {
+            if let Some(owner) = reserved.or(sent.contains(&name.as_str()).then_some("request")) {
                 self.fault(&field, format_args!("is set by `{owner}`"));
                 continue;
             }
-            let values = match value {
-                Value::String(text) => Some(vec![text]),
-                Value::Array(values) => values
-                    .into_iter()
-                    .map(|value| if let Value::String(text) = value { Some(text) } else { None })
-                    .collect(),
-                _ => None,
+            let text =
+                |value: Value| if let Value::String(text) = value { Some(SecretString::from(text)) } else { None };
+            let value = match value {
+                Value::Array(values) => values.into_iter().map(text).collect::<Option<_>>().map(ParameterValue::Many),
+                value => text(value).map(ParameterValue::One),
             };
-            match values {
-                Some(values) => params.extend(values.into_iter().map(|value| (name.clone(), value.into()))),
+            match value {
+                Some(value) => params.push((name, value)),
                 None => self.fault(&field, "must be a string or an array of strings"),
             }
         }

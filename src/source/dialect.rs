@@ -38,7 +38,7 @@ const RESPONSE: [&str; 9] = [
     "token_type",
 ];
 
-const ERROR_RULE: [&str; 7] = ["class", "equals", "error", "header", "matches", "path", "status"];
+const ERROR_RULE: [&str; 8] = ["class", "equals", "error", "header", "matches", "path", "retry_after", "status"];
 
 const REFRESH: [&str; 4] = ["fixed_lifetime", "minimum_age", "repeat_within", "rotates"];
 
@@ -242,8 +242,12 @@ impl Fields {
         if self.has("error") && !matches!(class, ErrorClass::Configuration(_)) {
             self.fault("error", "is for the class configuration: the others have codes of their own");
         }
+        let retry_after = self.duration("retry_after", TimeDelta::seconds(1));
+        if self.has("retry_after") && !matches!(class, ErrorClass::Throttled | ErrorClass::Transient) {
+            self.fault("retry_after", "is for the classes throttled and transient");
+        }
         let finding = evidence.map(|evidence| (evidence, test.unwrap_or(Test::Present)));
-        Some(ErrorRule { status, finding, class })
+        Some(ErrorRule { status, finding, class, retry_after })
     }
 
     fn status_codes(&mut self) -> Vec<u16> {

@@ -149,6 +149,11 @@ impl Fields {
         self.values = values;
     }
 
+    /// Puts another text in a field's place.
+    pub(super) fn replace(&mut self, field: &str, text: String) {
+        self.values.insert(field.to_owned(), Value::from(text));
+    }
+
     /// Whether a field is there, of whatever type.
     pub(super) fn has(&self, field: &str) -> bool {
         self.values.contains_key(field)

@@ -2,9 +2,10 @@ use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{Catalog, ClientAuthentication, Credential, Definition, Endpoint, Secret, Seed, SourceName};
+use super::{Catalog, ClientAuthentication, Credential, Definition, Endpoint, Flow, Secret, Seed, SourceName};
 use crate::assertion::JWT_BEARER;
 use crate::dialect::RequestMethod;
+use crate::provider;
 
 const SECRET: &str = "hunter2-do-not-show";
 
@@ -82,9 +83,13 @@ fn scope_is_a_string_or_an_array_and_an_empty_one_is_not_sent() {
 #[test]
 fn a_param_may_repeat() {
     let definition = parse(&json!({"params": {"resource": ["https://a", "https://b"], "tenant": "t"}}));
-    let params: Vec<_> =
-        definition.flow.params.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
-    assert_eq!(params, [("resource", "https://a"), ("resource", "https://b"), ("tenant", "t")]);
+    let params: Vec<_> = definition
+        .flow
+        .params
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.iter().map(SecretString::expose_secret).collect::<Vec<_>>()))
+        .collect();
+    assert_eq!(params, [("resource", vec!["https://a", "https://b"]), ("tenant", vec!["t"])]);
 }
 
 #[test]
@@ -95,6 +100,239 @@ fn a_provider_brings_endpoint_method_and_authentication() {
         "token_endpoint": null, "provider": "cognito", "base_url": "http://127.0.0.1:9/x"
     }));
     assert_eq!(moved.flow.endpoint, Endpoint::Token("http://127.0.0.1:9/x/oauth2/token".parse().unwrap()));
+}
+
+/// A definition that brings its own declaration, parsed.
+fn custom(fields: &Value) -> Definition {
+    let mut definition = json!({"provider": "custom", "token_endpoint": "https://as.example.com/token"});
+    for (name, value) in fields.as_object().expect("an object") {
+        definition[name] = value.clone();
+    }
+    parse(&definition)
+}
+
+#[test]
+fn a_definition_overrides_any_part_of_a_provider_and_keeps_the_rest() {
+    let definition = parse(&json!({
+        "token_endpoint": null, "provider": "tiktok", "refresh_token": "first",
+        "request": {"scope_delimiter": null, "basic_encoding": "none"}, "response": {"scope": "/granted"},
+    }));
+    let Flow { request, response, .. } = &definition.flow;
+    assert_eq!(request.client_id_parameter.as_deref(), Some("client_key"), "the provider's");
+    assert_eq!((request.scope_delimiter.as_str(), request.basic_encoded), (" ", false), "removed, and overridden");
+    assert_eq!((response.scope.as_str(), response.access_token.as_str()), ("/granted", "/access_token"));
+}
+
+#[test]
+fn a_definitions_error_rules_go_before_its_grants_and_its_providers() {
+    let rule = |status: u16| json!([{"status": status, "class": "transient"}]);
+    let definition = custom(&json!({
+        "errors": rule(401), "grants": {"client_credentials": {"errors": rule(402)}},
+    }));
+    assert_eq!(definition.flow.errors.iter().map(|rule| rule.status[0]).collect::<Vec<_>>(), [402, 401]);
+
+    let provider = provider::find("threads").expect("a provider")["errors"].as_array().expect("rules").len();
+    let threads = json!({
+        "token_endpoint": null, "provider": "threads", "access_token": "t", "errors": rule(403), "client_id": null,
+    });
+    assert_eq!(parse(&threads).flow.errors.len(), provider + 1);
+}
+
+#[test]
+fn the_grant_type_is_the_one_that_is_written_or_meant() {
+    let meant = |fields: &Value| {
+        let mut definition = json!({"token_endpoint": null});
+        for (name, value) in fields.as_object().expect("an object") {
+            definition[name] = value.clone();
+        }
+        parse(&definition).flow.grant_type
+    };
+    for (fields, grant_type) in [
+        (json!({"provider": "tiktok", "refresh_token": "r"}), "refresh_token"),
+        (json!({"provider": "tiktok", "grant_type": "client_credentials"}), "client_credentials"),
+        (json!({"provider": "zoom", "params": {"account_id": "a"}}), "account_credentials"),
+        (json!({"provider": "zoom", "refresh_token": "r"}), "refresh_token"),
+        (json!({"provider": "onegov-nsw", "refresh_token": "r"}), "client_credentials"),
+        (json!({"provider": "threads", "access_token": "t"}), "th_exchange_token"),
+    ] {
+        assert_eq!(meant(&fields).as_deref(), Some(grant_type), "{fields}");
+    }
+}
+
+#[test]
+fn an_access_token_that_refreshes_itself_has_a_second_kind_of_request() {
+    let definition = parse(&json!({
+        "token_endpoint": null, "client_id": null, "provider": "threads", "access_token": "short",
+        "base_url": "http://127.0.0.1:9",
+    }));
+    assert!(matches!(&definition.seed, Some(Seed::AccessToken(token)) if token.expose_secret() == "short"));
+    let then = definition.then.expect("a second kind");
+    assert_eq!(then.grant_type.as_deref(), Some("th_refresh_token"));
+    assert_eq!(then.endpoint, Endpoint::Token("http://127.0.0.1:9/refresh_access_token".parse().unwrap()));
+    assert!(matches!(then.client_authentication, ClientAuthentication::None));
+    assert_eq!(then.refresh.minimum_age, Some(TimeDelta::hours(24)));
+
+    let long_lived = parse(&json!({
+        "token_endpoint": null, "client_id": null, "client_secret": null, "provider": "threads", "access_token": "long",
+        "grant_type": "th_refresh_token",
+    }));
+    assert!(long_lived.then.is_none());
+}
+
+#[test]
+fn placeholders_are_filled_wherever_a_provider_has_them() {
+    let definition = custom(&json!({
+        "token_endpoint": "https://{shop}.example.com/token", "variables": {"shop": "north", "region": "eu"},
+        "steps": [{"token_endpoint": "https://{region}.example.com/exchange"}],
+    }));
+    let hosts: Vec<_> = definition
+        .flows()
+        .map(|flow| match &flow.endpoint {
+            Endpoint::Token(url) => url.host_str().expect("a host").to_owned(),
+            Endpoint::Issuer { .. } => panic!("no issuer"),
+        })
+        .collect();
+    assert_eq!(hosts, ["north.example.com", "eu.example.com"]);
+}
+
+#[test]
+fn what_contradicts_itself_in_a_request_is_named() {
+    for (fields, expected) in [
+        (json!({"provider": "custom", "token_endpoint": null}), "`token_endpoint` is required"),
+        (json!({"request": {"methd": "GET"}}), "`request.methd` is unknown; did you mean `method`?"),
+        (json!({"request": []}), "`request` must be an object"),
+        (json!({"request": {"method": "PUT"}}), "`request.method` must be POST or GET"),
+        (
+            json!({"request": {"method": "GET", "parameters_in": "body"}}),
+            "`request.parameters_in` contradicts `method`: a GET request has no body",
+        ),
+        (
+            json!({"token_endpoint_auth_method": "client_secret_post", "request": {"method": "GET", "client_in": "body"}}),
+            "`request.client_in` contradicts `method`: a GET request has no body",
+        ),
+        (
+            json!({"request": {"client_in": "query"}}),
+            "`request.client_in` is for client_secret_post: the other methods put no secret there",
+        ),
+        (
+            json!({"token_endpoint_auth_method": "client_secret_post", "request": {"client_in": ["body", "query"]}}),
+            "`request.client_in` must be a string",
+        ),
+        (
+            json!({
+                "token_endpoint_auth_method": "client_secret_post",
+                "token_endpoint": "https://as.example.com/token?client_secret=x",
+            }),
+            "`token_endpoint` holds `client_secret` in its query, which the request sends itself",
+        ),
+        (
+            json!({"request": {"parameters_in": "query", "body": "json"}}),
+            "`request.body` contradicts `parameters_in`: nothing would be in it",
+        ),
+        (
+            json!({"request": {"credential_in": "bearer"}, "refresh_token": "r"}),
+            "`request.credential_in` contradicts client_secret_basic: there is one Authorization header",
+        ),
+        (json!({"request": {"scope_parameter": "grant_type"}}), "`request` names two parameters `grant_type`"),
+        (
+            json!({"request": {"client_id_parameter": "key"}, "params": {"key": "x"}, "token_endpoint_auth_method": "none"}),
+            "`params.key` is set by `request`",
+        ),
+    ] {
+        assert_eq!(fault(&with(&fields)), expected, "{fields}");
+    }
+}
+
+#[test]
+fn what_contradicts_itself_in_reading_answers_is_named() {
+    for (fields, expected) in [
+        (
+            json!({"response": {"access_token": "data.token"}}),
+            "`response.access_token` must be a path such as /data/access_token (a JSON Pointer, RFC 6901)",
+        ),
+        (
+            json!({"response": {"format": "text", "access_token": "/token"}}),
+            "`response.access_token` contradicts `format`: a text has no members, its path is the empty one",
+        ),
+        (
+            json!({"response": {"access_token": ""}}),
+            "`response.access_token` must name a member: only a text is the token itself",
+        ),
+        (
+            json!({"response": {"expires": {"form": "fortnights"}}}),
+            "`response.expires.form` must be seconds, milliseconds, epoch_seconds, epoch_milliseconds, iso8601, \
+             duration, jwt_exp or none",
+        ),
+        (
+            json!({"response": {"refresh_token_expires": {"form": "iso8601"}}}),
+            "`response.refresh_token_expires.path` is required",
+        ),
+        (json!({"errors": {}}), "`errors` must be a list of objects"),
+        (json!({"errors": ["x"]}), "`errors[0]` must be an object"),
+        (
+            json!({"errors": [{"status": 400, "class": "fatal"}]}),
+            "`errors[0].class` must be dead_grant, configuration, throttled, transient or too_early",
+        ),
+        (json!({"errors": [{"status": 400}]}), "`errors[0].class` is required"),
+        (
+            json!({"errors": [{"class": "transient"}]}),
+            "`errors[0].status` is required (or `header`, or `path`): a rule without conditions would match everything",
+        ),
+        (
+            json!({"errors": [{"equals": "x", "status": 400, "class": "transient"}]}),
+            "`errors[0].path` is required (or `header`): where to look",
+        ),
+        (
+            json!({"errors": [{"path": "/a", "matches": "(", "class": "transient"}]}),
+            "`errors[0].matches` must be a regular expression",
+        ),
+        (
+            json!({"errors": [{"path": "/a", "matches": "a", "equals": "a", "class": "transient"}]}),
+            "`errors[0].matches` contradicts `equals`: give one",
+        ),
+        (
+            json!({"errors": [{"status": "400", "class": "transient"}]}),
+            "`errors[0].status` must be a status code such as 400, or a list of them",
+        ),
+        (
+            json!({"errors": [{"status": 400, "class": "dead_grant", "error": "invalid_client"}]}),
+            "`errors[0].error` is for the class configuration: the others have codes of their own",
+        ),
+    ] {
+        assert_eq!(fault(&with(&fields)), expected, "{fields}");
+    }
+}
+
+#[test]
+fn what_contradicts_itself_in_grants_and_steps_is_named() {
+    for (fields, expected) in [
+        (
+            json!({"refresh": {"rotates": false, "repeat_within": "10m"}}),
+            "`refresh.repeat_within` contradicts `rotates`: what is not used up may be sent again at any time",
+        ),
+        (json!({"grants": {"client_credentials": 5}}), "`grants.client_credentials` must be an object"),
+        (
+            json!({"grants": {"client_credentials": {"then": "nothing"}}}),
+            "`grants.client_credentials.then` must be another grant type of the same provider",
+        ),
+        (
+            json!({"grants": {"client_credentials": {"required": ["params.account_id"]}}, "provider": "custom"}),
+            "`params.account_id` is required by `custom`",
+        ),
+        (json!({"grants": {"swap": {}}}), "`grant_type` must be swap"),
+        (json!({"steps": [{"grant_type": "x"}]}), "`steps[0].token_endpoint` is required"),
+        (
+            json!({"steps": [{"token_endpoint": "https://a.example.com", "refresh": {}}]}),
+            "`steps[0].refresh` is unknown; did you mean `request`?",
+        ),
+        (
+            json!({"assertion": {"subject": "required"}, "grant_type": JWT_BEARER}),
+            "`assertion_subject` is required: for whom a token is asked; `private_key` is required for \
+             urn:ietf:params:oauth:grant-type:jwt-bearer",
+        ),
+    ] {
+        assert_eq!(fault(&with(&fields)), expected, "{fields}");
+    }
 }
 
 #[test]
