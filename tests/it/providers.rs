@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 use wiremock::{MockServer, Request, Respond, ResponseTemplate};
 
+use token_harvester::ports::Clock as _;
 use token_harvester::provider;
 use token_harvester::report::Report;
 use token_harvester::source::{Catalog, Secret, SourceName};
@@ -37,8 +39,8 @@ async fn every_provider_is_asked_and_understood_as_its_fixture_says() {
         }
         let sources: Vec<String> = performances.iter().map(|performance| performance.play.source()).collect();
         let report = deployment.harvest(json!({"sources": sources, "force": round.force})).await;
-        for performance in &performances {
-            let found = performance.differences(&deployment, &report, &stage).await;
+        let found = performances.iter().map(|performance| performance.differences(&deployment, &report, &stage));
+        for (performance, found) in performances.iter().zip(join_all(found).await) {
             if !found.is_empty() {
                 differences.push(performance.tell(&found));
             }
@@ -117,7 +119,7 @@ struct Part {
 
 impl Stage {
     fn prepare(&self, source: &str, harvest: &Harvest) {
-        let answers = harvest.exchanges.iter().map(|exchange| template(&exchange.answer)).collect();
+        let answers = harvest.exchanges().map(|exchange| template(&exchange.answer)).collect();
         self.0.lock().expect("the stage").insert(source.to_owned(), Part { answers, requests: Vec::new() });
     }
 
@@ -135,6 +137,12 @@ impl Respond for Stage {
         part.requests.push(request.clone());
         part.answers.pop_front().unwrap_or_else(|| refused(400, "the_fixture_has_no_such_exchange"))
     }
+}
+
+/// The address that stands for the provider's.
+fn base_url(request: &Request) -> String {
+    let host = request.headers["host"].to_str().expect("text");
+    format!("http://{host}/{}", source_and_path(request).0)
 }
 
 /// Whose request it is, and the path that it would have at the provider.
@@ -167,14 +175,16 @@ impl Performance<'_> {
             if self.harvest.outcome == "refreshed" {
                 differences.extend(self.differences_of_document(&deployment.document(&source).await));
             }
-            let grant = deployment.state(&format!("grants/{source}.json")).await;
-            differences.extend(self.differences_of_grant(&grant.unwrap_or_default()));
+            if self.harvest.expects_grant() {
+                let grant = deployment.state(&format!("grants/{source}.json")).await;
+                differences.extend(self.differences_of_grant(&grant.unwrap_or_default(), deployment.clock.now()));
+            }
         }
         differences
     }
 
     fn differences_of_requests(&self, requests: &[Request]) -> Vec<String> {
-        let exchanges = &self.harvest.exchanges;
+        let exchanges: Vec<_> = self.harvest.exchanges().collect();
         let mut differences = Vec::new();
         for (number, (exchange, request)) in (1..).zip(exchanges.iter().zip(requests)) {
             let place = format!("request {number}");
@@ -182,7 +192,7 @@ impl Performance<'_> {
             compare_headers(&place, &exchange.request, request, &mut differences);
             compare_jwt(&place, &exchange.request, request, &mut differences);
         }
-        for (number, exchange) in (1..).zip(exchanges).skip(requests.len()) {
+        for (number, exchange) in (1..).zip(&exchanges).skip(requests.len()) {
             differences.push(format!("request {number}: none, wanted {}", wanted(&exchange.request)));
         }
         for (number, request) in (1..).zip(requests).skip(exchanges.len()) {
@@ -214,7 +224,7 @@ impl Performance<'_> {
 
     fn differences_of_document(&self, document: &Value) -> Vec<String> {
         let harvest = self.harvest;
-        let issued_at = &document["issued_at"];
+        let issued_at = moment(&document["issued_at"]).expect("a moment");
         let mut wanted = json!({
             "access_token": harvest.token, "token_type": harvest.token_type, "extra": harvest.extra,
         });
@@ -226,14 +236,14 @@ impl Performance<'_> {
         let found = json!({
             "access_token": document["access_token"], "token_type": document["token_type"],
             "scope": document["scope"], "extra": document["extra"], "expires_at": document["expires_at"],
-            "expires_in": seconds_between(issued_at, &document["expires_at"]),
+            "expires_in": seconds_until(&document["expires_at"], issued_at),
         });
         let mut differences = Vec::new();
         compare("document", Extent::Named, &wanted, &found, &mut differences);
         differences
     }
 
-    fn differences_of_grant(&self, grant: &Value) -> Vec<String> {
+    fn differences_of_grant(&self, grant: &Value, now: DateTime<Utc>) -> Vec<String> {
         let harvest = self.harvest;
         let credential = grant.get("refresh_token").or_else(|| grant.get("access_token"));
         let mut wanted = json!({});
@@ -246,7 +256,7 @@ impl Performance<'_> {
         }
         let found = json!({
             "credential": credential, "expires_at": grant["expires_at"],
-            "expires_in": seconds_between(&grant["expiry_stated_at"], &grant["expires_at"]),
+            "expires_in": seconds_until(&grant["expires_at"], now),
         });
         let mut differences = Vec::new();
         compare("grant state", Extent::Named, &wanted, &found, &mut differences);
@@ -268,9 +278,12 @@ fn wanted_end(seconds: Option<i64>, moment: Option<&str>) -> (&'static str, Valu
     }
 }
 
-fn seconds_between(start: &Value, end: &Value) -> Option<i64> {
-    let moment = |value: &Value| value.as_str()?.parse::<DateTime<Utc>>().ok();
-    Some((moment(end)? - moment(start)?).num_seconds())
+fn seconds_until(end: &Value, start: DateTime<Utc>) -> Option<i64> {
+    Some((moment(end)? - start).num_seconds())
+}
+
+fn moment(value: &Value) -> Option<DateTime<Utc>> {
+    value.as_str()?.parse().ok()
 }
 
 /// All of a request that must be exactly so.
@@ -331,7 +344,9 @@ fn compare_jwt(place: &str, wanted: &fixture::Request, sent: &Request, differenc
     for ((name, wanted), part) in parts {
         let members = BASE64_URL_SAFE_NO_PAD.decode(part).expect("Base64");
         let members: Value = serde_json::from_slice(&members).expect("JSON");
-        compare(&format!("{place}.{name}"), Extent::Named, &json!(wanted), &members, differences);
+        let wanted = json!(wanted).to_string().replace("{base_url}", &base_url(sent));
+        let wanted = serde_json::from_str(&wanted).expect("JSON");
+        compare(&format!("{place}.{name}"), Extent::Named, &wanted, &members, differences);
     }
 }
 
@@ -400,7 +415,7 @@ fn every_grant_of_every_provider_succeeds_in_a_fixture() {
 }
 
 /// The grant type that a definition means.
-fn grant_type(definition: &Value) -> String {
+pub(crate) fn grant_type(definition: &Value) -> String {
     let secret = Secret { name: "source".to_owned(), content: Ok(definition.to_string().into()) };
     let catalog = Catalog::new(vec![secret]);
     let source = catalog.find("source").expect("a source").as_ref();

@@ -65,7 +65,7 @@ pub(crate) struct Harvest {
     pub(crate) credential_expires_at: Option<String>,
     /// What is sent and answered, in order.
     #[serde(default, rename = "exchange")]
-    pub(crate) exchanges: Vec<Exchange>,
+    exchanges: Vec<Exchange>,
 }
 
 fn bearer() -> String {
@@ -75,8 +75,15 @@ fn bearer() -> String {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Exchange {
+    /// How often in a row.
+    #[serde(default = "once")]
+    times: usize,
     pub(crate) request: Request,
     pub(crate) answer: Answer,
+}
+
+fn once() -> usize {
+    1
 }
 
 /// A request as it must be.
@@ -121,6 +128,16 @@ fn ok() -> u16 {
 }
 
 impl Harvest {
+    /// What is sent and answered, in order.
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+        self.exchanges.iter().flat_map(|exchange| std::iter::repeat_n(exchange, exchange.times))
+    }
+
+    /// Whether it says anything of grant state.
+    pub(crate) fn expects_grant(&self) -> bool {
+        self.credential.is_some() || self.credential_expires_in.is_some() || self.credential_expires_at.is_some()
+    }
+
     /// By how much the clock is put forward before it.
     pub(crate) fn after(&self) -> TimeDelta {
         self.after.as_deref().map_or(TimeDelta::zero(), |after| duration::parse(after).expect("a duration"))
