@@ -1,6 +1,6 @@
 //! The published JSON Schemas say what the program really reads and writes.
 
-use jsonschema::Validator;
+use jsonschema::{Registry, Validator};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
@@ -12,18 +12,30 @@ use crate::support::proxy::{aws_proxy, published};
 use crate::support::sockets::Authority;
 use crate::support::token_endpoint::{and, answer_at, answer_next, answered, client_at, client_of, granted, granting};
 
-/// A schema of `schemas/`, which must itself be a good one of draft 2020-12.
-fn schema(name: &str) -> Validator {
+/// The schema that another refers to.
+const REFERENCED: &str = "provider";
+
+/// A schema of `schemas/`, with the one that it may refer to.
+pub(crate) fn schema(name: &str) -> Validator {
+    let referenced = schema_text(REFERENCED);
+    let uri = referenced["$id"].as_str().expect("an address").to_owned();
+    let registry = Registry::new().add(uri, referenced).expect("a schema").prepare().expect("a registry");
+    let options = jsonschema::options().should_validate_formats(true).with_registry(&registry);
+    options.build(&schema_text(name)).expect("a schema")
+}
+
+/// The text of a schema, which must itself be a good one of draft 2020-12.
+fn schema_text(name: &str) -> Value {
     let path = format!("{}/schemas/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let schema: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert!(jsonschema::meta::is_valid(&schema), "{path}");
-    jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema")
+    schema
 }
 
 #[track_caller]
-fn assert_valid(schema: &Validator, instance: &Value) {
+pub(crate) fn assert_valid(schema: &Validator, instance: &Value) {
     let faults: Vec<_> =
         schema.iter_errors(instance).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
     assert!(faults.is_empty(), "{faults:#?} in {instance:#}");
