@@ -14,6 +14,7 @@ mod incidents;
 mod kills;
 mod lambda;
 mod messages;
+mod provider_docs;
 mod providers;
 mod schemas;
 mod secrecy;
