@@ -6,6 +6,7 @@ mod client;
 mod definition;
 mod dialect;
 mod fields;
+mod flow;
 
 use std::collections::BTreeMap;
 use std::fmt;

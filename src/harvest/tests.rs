@@ -1,5 +1,6 @@
 //! The use case with the world in memory and tokio's time paused: waits are measured, not waited for.
 
+mod credentials;
 mod month;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -312,6 +312,17 @@ impl Fields {
         pointer
     }
 
+    /// A list of strings; empty if it is not there.
+    pub(super) fn strings(&mut self, field: &str) -> Vec<String> {
+        let Some(value) = self.values.get(field) else { return Vec::new() };
+        let strings: Option<Vec<String>> =
+            value.as_array().and_then(|values| values.iter().map(|value| value.as_str().map(str::to_owned)).collect());
+        if strings.is_none() {
+            self.fault(field, "must be a list of strings");
+        }
+        strings.unwrap_or_default()
+    }
+
     pub(super) fn object(&mut self, field: &str) -> Vec<(String, Value)> {
         match self.values.get(field) {
             None => Vec::new(),

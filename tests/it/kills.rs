@@ -14,18 +14,47 @@ use token_harvester::ports::Clock as _;
 use crate::support::deployment::Deployment;
 use crate::support::function::{command, eventually, runtime_api, told};
 use crate::support::outside::{Outside, Trouble};
+use crate::support::token_endpoint::and;
 
 const GRANT_SAVED: &str = "PUT grants/acme.json";
 
 /// Kills looked into at once.
 const AT_ONCE: usize = 6;
 
+/// What `acme` is, and how its server takes a repeat.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    tolerant: bool,
+    /// Its access token refreshes itself: the server's refresh tokens are used as such.
+    refreshes_itself: bool,
+}
+
+impl Kind {
+    const REVOKING: Self = Self { tolerant: false, refreshes_itself: false };
+    const TOLERANT: Self = Self { tolerant: true, refreshes_itself: false };
+    const REFRESHING_ITSELF: Self = Self { tolerant: false, refreshes_itself: true };
+
+    fn definition(self, outside: &Outside) -> Value {
+        let mut definition = outside.definition("r1");
+        if self.refreshes_itself {
+            let seed = definition.as_object_mut().expect("an object").remove("refresh_token");
+            let how = json!({
+                "access_token": seed, "grants": {"refresh": {"credential": "access_token"}}, "grant_type": "refresh",
+                "request": {"credential_parameter": "refresh_token"},
+                "response": {"access_token": "/refresh_token", "refresh_token": "/none"},
+            });
+            definition = and(definition, how);
+        }
+        definition
+    }
+}
+
 /// A deployment whose source `acme` has a good token and a grant that has rotated once, and is due.
-async fn due(tolerant: bool) -> (Deployment, Outside) {
-    let (deployment, outside) = Outside::of(Deployment::new().await, tolerant).await;
+async fn due(kind: Kind) -> (Deployment, Outside) {
+    let (deployment, outside) = Outside::of(Deployment::new().await, kind.tolerant).await;
+    deployment.redefine("acme", kind.definition(&outside)).await;
     assert_eq!(deployment.harvest_due().await.refreshed, 1);
-    let redefined = crate::support::token_endpoint::and(outside.definition("r1"), json!({"scope": "read"}));
-    deployment.redefine("acme", redefined).await;
+    deployment.redefine("acme", and(kind.definition(&outside), json!({"scope": "read"}))).await;
     outside.calm();
     (deployment, outside)
 }
@@ -53,7 +82,7 @@ struct Kept {
     token: u64,
     access_token: Value,
     grant: u64,
-    refresh_token: String,
+    credential: String,
 }
 
 async fn kept(deployment: &Deployment) -> Kept {
@@ -63,7 +92,7 @@ async fn kept(deployment: &Deployment) -> Kept {
         token: document["generation"].as_u64().expect("a generation"),
         access_token: document["access_token"].clone(),
         grant: grant["generation"].as_u64().expect("a generation"),
-        refresh_token: grant["refresh_token"].as_str().expect("a refresh token").to_owned(),
+        credential: grant.get("refresh_token").unwrap_or(&grant["access_token"]).as_str().expect("one").to_owned(),
     }
 }
 
@@ -85,26 +114,26 @@ async fn wait_for_lease(deployment: &Deployment, outside: &Outside, context: &st
 }
 
 /// Names of the calls of a refresh that nothing disturbs.
-async fn undisturbed() -> Vec<String> {
-    let (deployment, outside) = due(false).await;
+async fn undisturbed(kind: Kind) -> Vec<String> {
+    let (deployment, outside) = due(kind).await;
     let api = start(&deployment, &outside, &[json!({})]).await;
     assert_eq!(outcome(&api, 1).await, ("refreshed".to_owned(), None));
     outside.calls().into_iter().map(|(name, _)| name).collect()
 }
 
-async fn kill_and_look(at: usize, trouble: Trouble, tolerant: bool) {
-    let (deployment, outside) = due(tolerant).await;
+async fn kill_and_look(at: usize, trouble: Trouble, kind: Kind) {
+    let (deployment, outside) = due(kind).await;
     let before = kept(&deployment).await;
     outside.plan(move |number, _| if number == at { trouble } else { Trouble::None });
     let _api = start(&deployment, &outside, &[json!({})]).await;
     eventually("the kill", async || outside.is_killed().then_some(())).await;
 
     let call = outside.calls().pop().expect("a call").0;
-    let context = format!("{trouble:?} {at}, {call}, tolerant: {tolerant}");
+    let context = format!("{trouble:?} {at}, {call}, {kind:?}");
     let killed = kept(&deployment).await;
     assert_not_older(&before, &killed, &context);
     let newest = outside.grants().newest();
-    let lost = killed.refresh_token != newest;
+    let lost = killed.credential != newest;
     let gap = call == "token request" && trouble == Trouble::KillAfter
         || call == GRANT_SAVED && trouble == Trouble::KillBefore;
     assert_eq!(lost, gap, "{context}: only an answer that was lost before its save is lost");
@@ -119,7 +148,7 @@ async fn kill_and_look(at: usize, trouble: Trouble, tolerant: bool) {
     assert_eq!(deployment.state("leases/acme").await, None, "{context}: released");
     let uses = outside.grants().uses;
     let repeats = uses.len() - uses.iter().collect::<BTreeSet<_>>().len();
-    if lost && !tolerant {
+    if lost && !kind.tolerant {
         for (outcome, code) in [first, second] {
             assert_eq!((&*outcome, code.as_deref()), ("failed", Some("invalid_grant")), "{context}");
         }
@@ -131,26 +160,32 @@ async fn kill_and_look(at: usize, trouble: Trouble, tolerant: bool) {
     assert_eq!(second, ("refreshed".to_owned(), None), "{context}");
     assert_eq!(repeats, usize::from(lost), "{context}: no refresh token is used twice but a lost one");
     let newest = outside.grants().newest();
-    assert_eq!((&after.access_token, &after.refresh_token), (&json!(newest.replace('r', "t")), &newest), "{context}");
+    let access_token = if kind.refreshes_itself { newest.clone() } else { newest.replace('r', "t") };
+    assert_eq!((&after.access_token, &after.credential), (&json!(access_token), &newest), "{context}");
 }
 
-async fn kill_anywhere(tolerant: bool) {
-    let calls = undisturbed().await;
+async fn kill_anywhere(kind: Kind) {
+    let calls = undisturbed(kind).await;
     let position =
         |name: &str| calls.iter().position(|call| call == name).unwrap_or_else(|| panic!("{name}: {calls:?}"));
     assert_eq!(position("token request") + 1, position(GRANT_SAVED), "nothing comes between: {calls:?}");
     let kills = (1..=calls.len()).flat_map(|at| [(at, Trouble::KillBefore), (at, Trouble::KillAfter)]);
-    stream::iter(kills).for_each_concurrent(AT_ONCE, |(at, trouble)| kill_and_look(at, trouble, tolerant)).await;
+    stream::iter(kills).for_each_concurrent(AT_ONCE, |(at, trouble)| kill_and_look(at, trouble, kind)).await;
 }
 
 #[tokio::test]
 async fn killed_anywhere_it_goes_on_where_reuse_revokes_the_family() {
-    kill_anywhere(false).await;
+    kill_anywhere(Kind::REVOKING).await;
 }
 
 #[tokio::test]
 async fn killed_anywhere_it_goes_on_where_a_repeat_is_tolerated() {
-    kill_anywhere(true).await;
+    kill_anywhere(Kind::TOLERANT).await;
+}
+
+#[tokio::test]
+async fn killed_anywhere_it_goes_on_with_an_access_token_that_refreshes_itself() {
+    kill_anywhere(Kind::REFRESHING_ITSELF).await;
 }
 
 /// What the runs with this server do to the source: the incident opens, or ends.
@@ -168,7 +203,7 @@ impl Change {
 
     /// A deployment in which the next run brings the change.
     async fn ahead(self) -> (Deployment, Outside) {
-        let (deployment, outside) = due(true).await;
+        let (deployment, outside) = due(Kind::TOLERANT).await;
         if self == Self::Recovered {
             outside.plan(|_, call| Self::Opened.trouble(call));
             assert_eq!(deployment.harvest_due().await.failed, 1);
