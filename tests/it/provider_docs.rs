@@ -25,10 +25,11 @@ const KEY_TO_FILL_IN: &str = "-----BEGIN PRIVATE KEY-----\n...";
 const INTRODUCTION: &str = r#"# Providers
 
 What comes built in: these names can stand in a definition as `"provider"`, and bring the endpoint, the form of requests
-and answers, and the meaning of errors. Every field of an example below may be joined or overridden by any other of a
-[definition](../schemas/definition.schema.json); `...` is for you to fill in, and `jwt-bearer` is short for
-`urn:ietf:params:oauth:grant-type:jwt-bearer`. A server that follows RFC 6749 needs no provider, only its
-`token_endpoint` or `issuer`; for any other, [declare it yourself](declarations.md).
+and answers, and the meaning of errors. In the examples `...` is for you to fill in; any other field of a
+[definition](../schemas/definition.schema.json) may be added, and changes what the provider brings. `jwt-bearer` is
+short for `urn:ietf:params:oauth:grant-type:jwt-bearer`. What a provider says besides its token is kept in the member
+`extra` of the token document. A server that follows RFC 6749 needs no provider, only its `token_endpoint` or `issuer`;
+for any other, [declare it yourself](declarations.md).
 "#;
 
 const CONCLUSION: &str = r"## What a declaration cannot say
@@ -36,7 +37,7 @@ const CONCLUSION: &str = r"## What a declaration cannot say
 - Requests that are signed with an HMAC, as OAuth 1.0a wants them: nothing here computes such a signature.
 - SAML assertions, as SAP SuccessFactors wants them: only JWTs are signed.
 
-Mailchimp needs nothing of all this: its access tokens never expire, so put one where the job reads it.
+Mailchimp needs no declaration: its access tokens never expire, so there is nothing to keep fresh.
 ";
 
 /// A provider, and what its fixture keeps.
@@ -95,7 +96,9 @@ fn entries() -> Vec<Entry> {
         let extra = harvests.flat_map(|harvest| harvest.extra.keys().cloned()).collect();
         Entry { name, declaration, extra }
     };
-    toml_files("src/providers").into_iter().map(entry).collect()
+    let mut entries: Vec<Entry> = toml_files("src/providers").into_iter().map(entry).collect();
+    entries.sort_by_key(|entry| entry.text("title").to_lowercase());
+    entries
 }
 
 fn page(entries: &[Entry]) -> String {
@@ -267,7 +270,7 @@ impl Grant<'_> {
 
 /// Who and how before what.
 fn in_order(mut fields: Map<String, Value>) -> Vec<(String, Value)> {
-    const FIRST: [&str; 9] = [
+    const ORDER: [&str; 14] = [
         "provider",
         "variables",
         "grant_type",
@@ -277,9 +280,14 @@ fn in_order(mut fields: Map<String, Value>) -> Vec<(String, Value)> {
         "key_id",
         "access_token",
         "refresh_token",
+        "assertion_subject",
+        "assertion_audience",
+        "scope",
+        "params",
+        "headers",
     ];
     let mut ordered: Vec<(String, Value)> =
-        FIRST.into_iter().filter_map(|name| Some((name.to_owned(), fields.remove(name)?))).collect();
+        ORDER.into_iter().filter_map(|name| Some((name.to_owned(), fields.remove(name)?))).collect();
     let mut rest: Vec<(String, Value)> = fields.into_iter().collect();
     rest.sort_by(|(one, _), (other, _)| one.cmp(other));
     ordered.append(&mut rest);
