@@ -51,7 +51,7 @@ struct Entry {
 /// One grant of a provider.
 struct Grant<'a> {
     entry: &'a Entry,
-    grant_type: &'a str,
+    name: &'a str,
     section: &'a Map<String, Value>,
     /// The section laid over the declaration.
     fields: Value,
@@ -82,7 +82,7 @@ fn every_example_is_a_definition_of_its_grant() {
             }
             let example = Value::Object(example);
             assert_valid(&schema, &example);
-            assert_eq!(grant_type(&example), grant.grant_type, "{example:#}");
+            assert_eq!(grant_type(&example), grant.name, "{example:#}");
         }
     }
 }
@@ -123,11 +123,11 @@ impl Entry {
 
     fn grants(&self) -> impl Iterator<Item = Grant<'_>> {
         let grants = self.declaration["grants"].as_object().expect("grants");
-        grants.iter().map(|(grant_type, section)| {
+        grants.iter().map(|(name, section)| {
             let section = section.as_object().expect("a section");
             let mut fields = self.declaration.clone();
             provider::overlay(&mut fields, section);
-            Grant { entry: self, grant_type, section, fields: Value::Object(fields) }
+            Grant { entry: self, name, section, fields: Value::Object(fields) }
         })
     }
 
@@ -185,12 +185,12 @@ fn anchor(heading: &str) -> String {
 
 impl Grant<'_> {
     fn short_name(&self) -> &str {
-        if self.grant_type == JWT_BEARER { "jwt-bearer" } else { self.grant_type }
+        if self.name == JWT_BEARER { "jwt-bearer" } else { self.name }
     }
 
     /// What kind of credential it is made with.
     fn credential(&self) -> &str {
-        match (self.section.get("credential").and_then(Value::as_str), self.grant_type) {
+        match (self.section.get("credential").and_then(Value::as_str), self.name) {
             (Some(credential), _) => credential,
             (None, "refresh_token") => "refresh_token",
             (None, JWT_BEARER) => "assertion",
@@ -224,7 +224,7 @@ impl Grant<'_> {
         let mut example = Map::new();
         example.insert("provider".to_owned(), self.entry.name.as_str().into());
         if self.must_be_named() {
-            example.insert("grant_type".to_owned(), self.grant_type.into());
+            example.insert("grant_type".to_owned(), self.name.into());
         }
         if self.needs_client_id() {
             example.insert("client_id".to_owned(), TO_FILL_IN.into());
@@ -251,7 +251,7 @@ impl Grant<'_> {
     /// Whether a definition would mean another grant type if it did not say this one.
     fn must_be_named(&self) -> bool {
         let default = self.entry.declaration.get("grant_type").and_then(Value::as_str).unwrap_or("client_credentials");
-        self.grant_type != default && self.grant_type != "refresh_token"
+        self.name != default && self.name != "refresh_token"
     }
 
     fn needs_client_id(&self) -> bool {

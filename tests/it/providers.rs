@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -20,6 +21,9 @@ use crate::support::deployment::Deployment;
 use crate::support::fixture::{self, Answer, CUSTOM_PREFIX, Case, Fixture, Harvest};
 use crate::support::token_endpoint::{answer_rest, refused};
 
+/// As long as a Lambda usually has.
+const LONGEST_ROUND: Duration = Duration::from_secs(60);
+
 #[tokio::test]
 async fn every_provider_is_asked_and_understood_as_its_fixture_says() {
     let fixtures = Fixture::all();
@@ -29,6 +33,7 @@ async fn every_provider_is_asked_and_understood_as_its_fixture_says() {
     answer_rest(&server, stage.clone()).await;
     define(&deployment, &fixtures, &server.uri()).await;
 
+    let harvester = deployment.harvester();
     let mut differences = Vec::new();
     let mut ahead = TimeDelta::zero();
     for (round, performances) in rounds(&plays) {
@@ -38,7 +43,8 @@ async fn every_provider_is_asked_and_understood_as_its_fixture_says() {
             stage.prepare(&performance.play.source(), performance.harvest);
         }
         let sources: Vec<String> = performances.iter().map(|performance| performance.play.source()).collect();
-        let report = deployment.harvest(json!({"sources": sources, "force": round.force})).await;
+        let event = json!({"sources": sources, "force": round.force});
+        let report = deployment.run(&harvester, &event, LONGEST_ROUND).await.expect("a report");
         let found = performances.iter().map(|performance| performance.differences(&deployment, &report, &stage));
         for (performance, found) in performances.iter().zip(join_all(found).await) {
             if !found.is_empty() {
@@ -46,7 +52,8 @@ async fn every_provider_is_asked_and_understood_as_its_fixture_says() {
             }
         }
     }
-    assert!(differences.is_empty(), "{} of {} cases:\n\n{}", differences.len(), plays.len(), differences.join("\n"));
+    let (count, played) = (differences.len(), plays.len());
+    assert!(differences.is_empty(), "{count} harvests of {played} cases differ:\n\n{}", differences.join("\n"));
 }
 
 /// Keeps all definitions, those of a file in one secret.
@@ -265,8 +272,8 @@ impl Performance<'_> {
 
     fn tell(&self, differences: &[String]) -> String {
         let Play { file, case } = self.play;
-        let lines: String = differences.iter().map(|difference| format!("    {difference}\n")).collect();
-        format!("tests/providers/{}.toml, case `{}`, harvest {}:\n{lines}", file.name, case.name, self.number)
+        let lines = differences.join("\n    ");
+        format!("tests/providers/{}.toml, case `{}`, harvest {}:\n    {lines}\n", file.name, case.name, self.number)
     }
 }
 
@@ -382,13 +389,17 @@ fn compare(place: &str, extent: Extent, wanted: &Value, found: &Value, differenc
                     (Some(wanted), found) => {
                         compare(&place, Extent::Whole, wanted, found.unwrap_or(&Value::Null), differences);
                     }
-                    (None, found) => differences.push(format!("{place}: {}, wanted none", json!(found))),
+                    (None, found) => compare(&place, Extent::Whole, &Value::Null, &json!(found), differences),
                 }
             }
         }
         (wanted, found) if wanted == found => {}
-        (wanted, found) => differences.push(format!("{place}: {found}, wanted {wanted}")),
+        (wanted, found) => differences.push(format!("{place}: {}, wanted {}", shown(found), shown(wanted))),
     }
+}
+
+fn shown(value: &Value) -> String {
+    if value.is_null() { "none".to_owned() } else { value.to_string() }
 }
 
 #[test]
