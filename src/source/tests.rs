@@ -57,6 +57,13 @@ fn a_minimal_definition_gets_the_documented_defaults() {
 }
 
 #[test]
+fn a_host_name_with_other_letters_is_written_in_punycode() {
+    let definition = parse(&json!({"token_endpoint": "https://xn--bcher-kva.example/token"}));
+    let Endpoint::Token(url) = definition.flow.endpoint else { panic!("a token endpoint") };
+    assert_eq!(url.host_str(), Some("xn--bcher-kva.example"));
+}
+
+#[test]
 fn a_refresh_token_makes_the_grant_a_refresh() {
     let definition = parse(&json!({"refresh_token": "first"}));
     let Some(Seed::RefreshToken(token)) = &definition.seed else { panic!("{:?}", definition.seed) };
@@ -359,6 +366,10 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
             "`token_endpoint` must not contain a user name or password",
         ),
         (json!({"token_endpoint": "https://as.example.com/#a"}), "`token_endpoint` must not contain a fragment (#)"),
+        (
+            json!({"token_endpoint": "https://b\u{fc}cher.example/token"}),
+            "`token_endpoint` must be a URL such as https://as.example.com/token",
+        ),
         (json!({"token_endpoint": SECRET}), "`token_endpoint` must be a URL such as https://as.example.com/token"),
         (
             json!({"issuer": "https://as.example.com"}),
