@@ -53,7 +53,7 @@ struct Grant<'a> {
     entry: &'a Entry,
     name: &'a str,
     section: &'a Map<String, Value>,
-    /// The section laid over the declaration.
+    /// The section laid over the declaration, with the examples laid over both.
     fields: Value,
 }
 
@@ -127,8 +127,16 @@ impl Entry {
             let section = section.as_object().expect("a section");
             let mut fields = self.declaration.clone();
             provider::overlay(&mut fields, section);
+            for example in self.examples(section) {
+                provider::overlay(&mut fields, example);
+            }
             Grant { entry: self, name, section, fields: Value::Object(fields) }
         })
+    }
+
+    /// What the examples of a grant have besides what is required.
+    fn examples<'a>(&'a self, grant: &'a Map<String, Value>) -> impl Iterator<Item = &'a Map<String, Value>> {
+        [&self.declaration, grant].into_iter().filter_map(|part| part.get("example")?.as_object())
     }
 
     fn row(&self) -> String {
@@ -232,18 +240,19 @@ impl Grant<'_> {
         if self.method().starts_with("client_secret") {
             example.insert("client_secret".to_owned(), TO_FILL_IN.into());
         }
-        match self.credential() {
-            "assertion" => drop(example.insert("private_key".to_owned(), KEY_TO_FILL_IN.into())),
-            "none" => {}
-            credential => drop(example.insert(credential.to_owned(), TO_FILL_IN.into())),
+        if self.method() == "private_key_jwt" || self.credential() == "assertion" {
+            example.insert("private_key".to_owned(), KEY_TO_FILL_IN.into());
+        }
+        if let credential @ ("access_token" | "refresh_token") = self.credential() {
+            example.insert(credential.to_owned(), TO_FILL_IN.into());
         }
         for path in self.section.get("required").and_then(Value::as_array).into_iter().flatten() {
             let nested = path.as_str().expect("a path").rsplit('.');
             let required = nested.fold(json!(TO_FILL_IN), |inner, name| json!({name: inner}));
             provider::overlay(&mut example, required.as_object().expect("an object"));
         }
-        for examples in [self.entry.declaration.get("example"), self.section.get("example")].into_iter().flatten() {
-            provider::overlay(&mut example, examples.as_object().expect("an object"));
+        for further in self.entry.examples(self.section) {
+            provider::overlay(&mut example, further);
         }
         in_order(example)
     }
@@ -270,10 +279,11 @@ impl Grant<'_> {
 
 /// Who and how before what.
 fn in_order(mut fields: Map<String, Value>) -> Vec<(String, Value)> {
-    const ORDER: [&str; 14] = [
+    const ORDER: [&str; 15] = [
         "provider",
         "variables",
         "grant_type",
+        "token_endpoint_auth_method",
         "client_id",
         "client_secret",
         "private_key",
