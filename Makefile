@@ -2,6 +2,7 @@
 
 ARCH ?= x86_64
 VENV := .local/venv/bin
+FUZZ_SECONDS ?= 60
 NODE_MODULES := tests/oidc-provider/node_modules
 
 LAMBDA_ARCH_x86_64 := --x86-64
@@ -10,7 +11,7 @@ RUST_TARGET_x86_64 := x86_64-unknown-linux-gnu
 RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help invoke-local build test lint docs tools clean
+.PHONY: help invoke-local build test fuzz lint docs tools clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ build: tools ## Make the zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
 test: tools $(NODE_MODULES) ## Run all tests: units, real servers on loopback, the binary in Lambda's runtime
 	@cargo test --locked
 
+fuzz: ## Fuzz what reads answers and definitions, each target for FUZZ_SECONDS (60)
+	@FUZZ_SECONDS="$(FUZZ_SECONDS)" fuzz/run
+
 lint: tools ## Check formatting, lints, and which module may know which
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- --deny warnings
@@ -46,4 +50,4 @@ $(NODE_MODULES): tests/oidc-provider/package-lock.json
 	@cd tests/oidc-provider && npm ci --no-audit --no-fund --silent && touch node_modules
 
 clean: ## Remove everything that was built, and the local run's tools and state
-	@rm -rf target .local $(NODE_MODULES)
+	@rm -rf target fuzz/target fuzz/corpus .local $(NODE_MODULES)
