@@ -11,7 +11,7 @@ RUST_TARGET_x86_64 := x86_64-unknown-linux-gnu
 RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help invoke-local build test fuzz lint tools clean
+.PHONY: help invoke-local build test fuzz lint docs tools clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lint: tools ## Check formatting, lints, and which module may know which
 	@cargo clippy --locked --all-targets -- --deny warnings
 	@$(VENV)/ruff format --quiet --check local && $(VENV)/ruff check --quiet local
 	@.ci/check-rooms
+
+docs: ## Write docs/providers.md anew, from src/providers and their fixtures
+	@UPDATE_DOCS=1 cargo test --locked --quiet --test it provider_docs
 
 tools: # What tests and builds need of Python, in .local/venv
 	@python3 local/run.py --tools-only

@@ -15,6 +15,8 @@ mod incidents;
 mod kills;
 mod lambda;
 mod messages;
+mod provider_docs;
+mod providers;
 mod schemas;
 mod secrecy;
 mod snapshots;
