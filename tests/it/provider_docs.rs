@@ -102,8 +102,9 @@ fn entries() -> Vec<Entry> {
 }
 
 fn page(entries: &[Entry]) -> String {
-    let mut page =
-        format!("{INTRODUCTION}\n| provider | grants | client authentication | refresh token |\n|---|---|---|---|\n");
+    let mut page = format!(
+        "{INTRODUCTION}\n| | `provider` | grants | client authentication | refresh token |\n|---|---|---|---|---|\n"
+    );
     for entry in entries {
         page.push_str(&entry.row());
     }
@@ -144,7 +145,8 @@ impl Entry {
         let methods: BTreeSet<String> = self.grants().map(|grant| grant.authentication()).collect();
         let methods = methods.into_iter().collect::<Vec<_>>().join(", ");
         let (title, anchor) = (self.text("title"), anchor(self.text("title")));
-        format!("| [{title}](#{anchor}) | {} | {methods} | {} |\n", grants.join(", "), self.rotation())
+        let (name, grants) = (&self.name, grants.join(", "));
+        format!("| [{title}](#{anchor}) | `{name}` | {grants} | {methods} | {} |\n", self.rotation())
     }
 
     /// What becomes of a refresh token that is used.
