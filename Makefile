@@ -36,6 +36,8 @@ fuzz: ## Fuzz what reads answers and definitions, each target for FUZZ_SECONDS (
 lint: tools ## Check formatting, lints, and which module may know which
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- --deny warnings
+	@cargo fmt --check --manifest-path fuzz/Cargo.toml
+	@cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	@$(VENV)/ruff format --quiet --check local && $(VENV)/ruff check --quiet local
 	@.ci/check-rooms
 
