@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import subprocess
@@ -16,11 +17,12 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from iam import ACCOUNT, REGION, enforce, policy
 from moto import settings
 from moto.core.authorization import ActionAuthenticatorMixin
 from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+from iam import ACCOUNT, REGION, enforce, policy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PREFIX = "token-harvester/"
@@ -80,6 +82,7 @@ class Stage:
 
     def __init__(self) -> None:
         enforce()
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
         self._moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._moto.start()
         self.endpoint = "http://{}:{}".format(*self._moto.get_host_and_port())

@@ -10,6 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 from botocore.exceptions import ClientError
+
 from iam import ACCOUNT, POLICIES, policy
 from stage import BREAK_GLASS, BUCKETS, PREFIX, Stage, binary
 
