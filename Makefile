@@ -3,6 +3,9 @@
 ARCH ?= x86_64
 VENV := .local/venv/bin
 FUZZ_SECONDS ?= 60
+INFRA_VENV := .local/infra-venv/bin
+PYTHON_CODE := local infra/tests diagrams
+TERRAFORM = $(if $(shell command -v terraform),terraform -chdir=infra,$(error terraform is missing: install Terraform 1.11 or newer))
 NODE_MODULES := tests/oidc-provider/node_modules
 
 LAMBDA_ARCH_x86_64 := --x86-64
@@ -11,7 +14,8 @@ RUST_TARGET_x86_64 := x86_64-unknown-linux-gnu
 RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help invoke-local build test fuzz lint docs tools clean
+.PHONY: help invoke-local build test fuzz lint docs plan deploy destroy add-source infra-check infra-local diagrams tools \
+  infra-tools clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,14 +42,39 @@ lint: tools ## Check formatting, lints, and which module may know which
 	@cargo clippy --locked --all-targets -- --deny warnings
 	@cargo fmt --check --manifest-path fuzz/Cargo.toml
 	@cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
-	@$(VENV)/ruff format --quiet --check local && $(VENV)/ruff check --quiet local
+	@$(VENV)/ruff format --quiet --check $(PYTHON_CODE) && $(VENV)/ruff check --quiet $(PYTHON_CODE)
 	@.ci/check-rooms
 
 docs: ## Write docs/providers.md anew, from src/providers and their fixtures
 	@UPDATE_DOCS=1 cargo test --locked --quiet --test it provider_docs
 
+plan: ## Show what a deployment would change in your AWS account (infra/README.md)
+	@$(TERRAFORM) init -input=false && $(TERRAFORM) plan
+
+deploy: ## Deploy to your AWS account, after asking
+	@$(TERRAFORM) init -input=false && $(TERRAFORM) apply
+
+destroy: ## Remove the deployment from your AWS account, after asking
+	@$(TERRAFORM) init -input=false && $(TERRAFORM) destroy
+
+add-source: tools ## Put a source's definition into its secret (NAME=source, FILE=definition.json)
+	@$(VENV)/python local/add_source.py
+
+infra-check: tools infra-tools ## Check infra/ without an account (TF_PLUGIN_MIRROR=folder, where the provider can't be downloaded)
+	@$(VENV)/python local/infra_check.py
+
+infra-local: tools ## Apply infra/ to an emulator, harvest in it, destroy it
+	@$(VENV)/python local/infra_local.py
+
+diagrams: infra-tools ## Draw diagrams/ anew
+	@command -v dot >/dev/null || { echo "error: graphviz is missing: install it (Debian, Ubuntu: apt install graphviz)" >&2; exit 1; }
+	@$(INFRA_VENV)/python diagrams/architecture.py
+
 tools: # What tests and builds need of Python, in .local/venv
 	@python3 local/run.py --tools-only
+
+infra-tools: # What checks and diagrams of the infrastructure need of Python, in .local/infra-venv
+	@python3 local/run.py --infra-tools-only
 
 $(NODE_MODULES): tests/oidc-provider/package-lock.json
 	@command -v npm >/dev/null || { echo "error: npm is missing: install Node.js 20 or newer" >&2; exit 1; }
