@@ -379,7 +379,11 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         ),
         (json!({"token_endpoint": "https://as.example.com/#a"}), "`token_endpoint` must not contain a fragment (#)"),
         (
-            json!({"token_endpoint": "https://b\u{fc}cher.example/token"}),
+            json!({"token_endpoint": "https://b\u{fc}CHER.example/token"}),
+            "`token_endpoint` must be a URL such as https://as.example.com/token",
+        ),
+        (
+            json!({"token_endpoint": "https://b%C3%BCCHER.example/token"}),
             "`token_endpoint` must be a URL such as https://as.example.com/token",
         ),
         (json!({"token_endpoint": SECRET}), "`token_endpoint` must be a URL such as https://as.example.com/token"),
