@@ -10,10 +10,10 @@ RUST_TARGET_x86_64 := x86_64-unknown-linux-gnu
 RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help invoke-local build test lint tools clean
+.PHONY: help invoke-local build test lint bench bench-instructions tools clean
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 invoke-local: ## Harvest on this machine, with everything emulated (EVENT=file, SOURCE=definition.json)
 	@python3 local/run.py
@@ -32,8 +32,14 @@ test: tools $(NODE_MODULES) ## Run all tests: units, real servers on loopback, t
 lint: tools ## Check formatting, lints, and which module may know which
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- --deny warnings
-	@$(VENV)/ruff format --quiet --check local && $(VENV)/ruff check --quiet local
+	@$(VENV)/ruff format --quiet --check local benches && $(VENV)/ruff check --quiet local benches
 	@.ci/check-rooms
+
+bench: tools ## Measure it beside a bare program and a peer, about ten minutes; writes benches/results.md
+	@PYTHONPATH=local $(VENV)/python benches/run.py
+
+bench-instructions: tools ## Count instructions; fails if they grew by more than 5 % (COMMIT=1 takes them as they are)
+	@PYTHONPATH=local $(VENV)/python benches/instructions.py $(if $(COMMIT),--commit)
 
 tools: # What tests and builds need of Python, in .local/venv
 	@python3 local/run.py --tools-only
