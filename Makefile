@@ -36,7 +36,7 @@ lint: tools ## Check formatting, lints, and which module may know which
 	@.ci/check-rooms
 
 bench: tools ## Measure it beside a bare program and a peer, about ten minutes; writes benches/results.md
-	@PYTHONPATH=local $(VENV)/python benches/run.py
+	@PYTHONPATH=local $(VENV)/python benches/bench.py
 
 bench-instructions: tools ## Count instructions; fails if they grew by more than 5 % (COMMIT=1 takes them as they are)
 	@PYTHONPATH=local $(VENV)/python benches/instructions.py $(if $(COMMIT),--commit)

@@ -106,7 +106,7 @@ def check_machine(*, valgrind: bool = False, peer: bool = True) -> None:
         commands, packages = ", ".join(missing), " ".join(sorted(set(missing.values())))
         raise Failure(
             f"not installed: {commands}",
-            f"Debian, Ubuntu: apt install {packages}; Fedora: dnf install {packages}",
+            f"Debian, Ubuntu: apt install {packages}",
         )
 
 
@@ -115,28 +115,18 @@ def bare_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
 
 
-def build(env: dict[str, str]) -> Contestants:
-    """Builds all contestants, and the peer's virtual environment."""
-    if not is_installed():
+def build(env: dict[str, str], *, others: bool = True) -> Contestants:
+    """Builds the function and the driver; with `others`, also what the function is compared with."""
+    if others and not is_installed():
         install(env)
-    step("Building the function in release, and what it is compared with")
+    step("Building the function in release, and what it is measured with")
     contestants = Contestants(target_folder(env))
-    target = ["--target-dir", str(contestants.target)]
-    cargo(["build", "--release", "--locked", "--bin", "bootstrap", *target], ROOT, env)
+    target = ["--locked", "--target-dir", str(contestants.target)]
+    cargo(["build", "--release", "--bin", "bootstrap", *target], ROOT, env)
     # One by one, so that no program gets features of a library that only another one asked for.
-    for name in ("bare", "requests"):
-        cargo(["build", "--release", "--locked", "--package", name, *target], HERE, env)
-    cargo(["build", "--profile", "driver", "--locked", "--package", "driver", *target], HERE, env)
-    return contestants
-
-
-def build_for_instructions(env: dict[str, str]) -> Contestants:
-    """Builds the function and the driver alone."""
-    step("Building the function in release, and the driver")
-    contestants = Contestants(target_folder(env))
-    target = ["--target-dir", str(contestants.target)]
-    cargo(["build", "--release", "--locked", "--bin", "bootstrap", *target], ROOT, env)
-    cargo(["build", "--profile", "driver", "--locked", "--package", "driver", *target], HERE, env)
+    for name in ("bare", "requests") if others else ():
+        cargo(["build", "--release", "--package", name, *target], HERE, env)
+    cargo(["build", "--profile", "driver", "--package", "driver", *target], HERE, env)
     return contestants
 
 

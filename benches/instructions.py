@@ -27,7 +27,7 @@ def main() -> int:
     """Counts and compares; `--commit` writes the figures instead."""
     built.check_machine(valgrind=True, peer=False)
     enter()
-    contestants = built.build_for_instructions(clean_environment(os.environ))
+    contestants = built.build(clean_environment(os.environ), others=False)
     step("Counting instructions")
     counted = count(contestants)
     if "--commit" in sys.argv[1:]:

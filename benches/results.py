@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE / "results.md"
 WIDE_SPREAD = 0.15
 """Above this the machine was too busy for the figure to be relied on."""
-BUSY_LOAD = 1.0
+BUSY = 0.05
+"""Above this share of its processor time, somebody else is using the machine."""
+LOOK_SECONDS = 2.0
 MB = 1_000_000
 
 
@@ -35,8 +38,8 @@ class Machine(NamedTuple):
     system: str
     versions: str
     date: str
-    load: float
-    """Processes that wanted to run, on average over the minute before."""
+    busy: float
+    """Share of the processor time that others used just before the run."""
 
 
 class Figure(NamedTuple):
@@ -90,8 +93,22 @@ def machine(contestants: Contestants) -> Machine:
             *(line.replace("==", " ") for line in packages),
         ]),
         date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        load=os.getloadavg()[0],
+        busy=busy(),
     )  # fmt: skip
+
+
+def busy() -> float:
+    """How much of the machine's processor time is used, by a look at it for a moment."""
+
+    def ticks() -> tuple[int, int]:
+        first = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0]
+        spent = [int(field) for field in first.split()[1:9]]
+        return sum(spent), spent[3] + spent[4]  # idle, and waiting for a disk
+
+    all_before, idle_before = ticks()
+    time.sleep(LOOK_SECONDS)
+    all_after, idle_after = ticks()
+    return 1 - (idle_after - idle_before) / max(all_after - all_before, 1)
 
 
 def figure(values: Iterable[float]) -> Figure:
@@ -209,10 +226,9 @@ def goals(measured: Measured) -> list[Goal]:
 def warnings(measured: Measured) -> list[str]:
     """What makes these figures less than reliable."""
     found = []
-    if measured.machine.load > BUSY_LOAD:
+    if measured.machine.busy > BUSY:
         found.append(
-            f"the machine was busy before the run began: {measured.machine.load:.1f} processes "
-            "wanted to run"
+            f"the machine was busy before the run began: others used {measured.machine.busy:.0%} of it"
         )
     what = ""
     for row in comparison(measured):

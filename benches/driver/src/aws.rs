@@ -1,7 +1,7 @@
 //! As much of Secrets Manager, S3 and SNS as a harvest uses, kept in memory, each call counted.
 //!
 //! An emulator written in Python takes longer over an answer than the function over its whole harvest. This one says
-//! the same at once; benches/run.py also lets every contestant harvest once with moto, to prove that it can.
+//! the same at once; benches/bench.py also lets every contestant harvest once with moto, to prove that it can.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

@@ -1,6 +1,6 @@
 //! Plays Lambda, AWS and a token endpoint for one contestant after the other, and measures them.
 //!
-//! `driver <job as JSON>` prints what it measured as JSON; benches/run.py gives the jobs and makes tables of the
+//! `driver <job as JSON>` prints what it measured as JSON; benches/bench.py gives the jobs and makes tables of the
 //! figures. One process with one thread plays everything, so that a machine with two cores has one for the contestant.
 
 mod aws;
