@@ -2,6 +2,10 @@
 
 ARCH ?= x86_64
 VENV := .local/venv/bin
+FUZZ_SECONDS ?= 60
+INFRA_VENV := .local/infra-venv/bin
+PYTHON_CODE := local infra/tests diagrams benches
+TERRAFORM = $(if $(shell command -v terraform),terraform -chdir=infra,$(error terraform is missing: install Terraform 1.11 or newer))
 NODE_MODULES := tests/oidc-provider/node_modules
 
 LAMBDA_ARCH_x86_64 := --x86-64
@@ -10,7 +14,8 @@ RUST_TARGET_x86_64 := x86_64-unknown-linux-gnu
 RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help invoke-local build test lint bench bench-instructions tools clean
+.PHONY: help invoke-local build test fuzz lint bench bench-instructions docs plan deploy destroy add-source infra-check \
+  infra-local diagrams tools infra-tools clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,10 +34,17 @@ build: tools ## Make the zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
 test: tools $(NODE_MODULES) ## Run all tests: units, real servers on loopback, the binary in Lambda's runtime
 	@cargo test --locked
 
+fuzz: ## Fuzz what reads answers and definitions, each target for FUZZ_SECONDS (60)
+	@FUZZ_SECONDS="$(FUZZ_SECONDS)" fuzz/run
+
 lint: tools ## Check formatting, lints, and which module may know which
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- --deny warnings
-	@$(VENV)/ruff format --quiet --check local benches && $(VENV)/ruff check --quiet local benches
+	@cargo fmt --check --manifest-path fuzz/Cargo.toml
+	@cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+	@$(VENV)/ruff format --quiet --check $(PYTHON_CODE) && $(VENV)/ruff check --quiet $(PYTHON_CODE)
+	@cargo fmt --check --manifest-path benches/Cargo.toml
+	@cargo metadata --locked --format-version 1 --manifest-path benches/Cargo.toml >/dev/null
 	@.ci/check-rooms
 
 bench: tools ## Measure it beside a bare program and a peer, about ten minutes; writes benches/results.md
@@ -41,12 +53,40 @@ bench: tools ## Measure it beside a bare program and a peer, about ten minutes; 
 bench-instructions: tools ## Count instructions; fails if they grew by more than 5 % (COMMIT=1 takes them as they are)
 	@PYTHONPATH=local $(VENV)/python benches/instructions.py $(if $(COMMIT),--commit)
 
+docs: ## Write docs/providers.md anew, from src/providers and their fixtures
+	@UPDATE_DOCS=1 cargo test --locked --quiet --test it provider_docs
+
+plan: ## Show what a deployment would change in your AWS account (infra/README.md)
+	@$(TERRAFORM) init -input=false && $(TERRAFORM) plan
+
+deploy: ## Deploy to your AWS account, after asking
+	@$(TERRAFORM) init -input=false && $(TERRAFORM) apply
+
+destroy: ## Remove the deployment from your AWS account, after asking
+	@$(TERRAFORM) init -input=false && $(TERRAFORM) destroy
+
+add-source: tools ## Put a source's definition into its secret (NAME=source, FILE=definition.json)
+	@$(VENV)/python local/add_source.py
+
+infra-check: tools infra-tools ## Check infra/ without an account (TF_PLUGIN_MIRROR=folder, where the provider can't be downloaded)
+	@$(VENV)/python local/infra_check.py
+
+infra-local: tools ## Apply infra/ to an emulator, harvest in it, destroy it
+	@$(VENV)/python local/infra_local.py
+
+diagrams: infra-tools ## Draw diagrams/ anew
+	@command -v dot >/dev/null || { echo "error: graphviz is missing: install it (Debian, Ubuntu: apt install graphviz)" >&2; exit 1; }
+	@$(INFRA_VENV)/python diagrams/architecture.py
+
 tools: # What tests and builds need of Python, in .local/venv
 	@python3 local/run.py --tools-only
+
+infra-tools: # What checks and diagrams of the infrastructure need of Python, in .local/infra-venv
+	@python3 local/run.py --infra-tools-only
 
 $(NODE_MODULES): tests/oidc-provider/package-lock.json
 	@command -v npm >/dev/null || { echo "error: npm is missing: install Node.js 20 or newer" >&2; exit 1; }
 	@cd tests/oidc-provider && npm ci --no-audit --no-fund --silent && touch node_modules
 
 clean: ## Remove everything that was built, and the local run's tools and state
-	@rm -rf target .local $(NODE_MODULES)
+	@rm -rf target fuzz/target fuzz/corpus .local $(NODE_MODULES)

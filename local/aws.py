@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import boto3
@@ -44,6 +44,7 @@ class Emulator:
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
+        self.token_bucket = TOKEN_BUCKET
         session = boto3.Session(
             aws_access_key_id=ACCESS_KEYS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=ACCESS_KEYS["AWS_SECRET_ACCESS_KEY"],
@@ -55,17 +56,15 @@ class Emulator:
             for service in ("s3", "secretsmanager", "sns", "sqs")
         )
         self._topic_arn = ""
-        self._queue_url = ""
+        self.queue_url = ""
 
     def furnish(self, secrets: Mapping[str, str]) -> None:
         """Makes the buckets, the topic with its subscriber, and the secrets by name."""
         for bucket in (TOKEN_BUCKET, STATE_BUCKET):
             self._make_bucket(bucket)
         self._topic_arn = self._sns.create_topic(Name=TOPIC)["TopicArn"]
-        self._queue_url = self._sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
-        queue = self._sqs.get_queue_attributes(
-            QueueUrl=self._queue_url, AttributeNames=["QueueArn"]
-        )
+        self.queue_url = self._sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+        queue = self._sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=["QueueArn"])
         self._sns.subscribe(
             TopicArn=self._topic_arn, Protocol="sqs", Endpoint=queue["Attributes"]["QueueArn"]
         )
@@ -91,10 +90,10 @@ class Emulator:
         """Where a source's token is, and the document; `None` if there is none."""
         key = f"tokens/{source}.json"
         try:
-            answer = self._s3.get_object(Bucket=TOKEN_BUCKET, Key=key, VersionId=version_id)
+            answer = self._s3.get_object(Bucket=self.token_bucket, Key=key, VersionId=version_id)
         except ClientError:
             return None
-        return f"s3://{TOKEN_BUCKET}/{key}", json.loads(answer["Body"].read())
+        return f"s3://{self.token_bucket}/{key}", json.loads(answer["Body"].read())
 
     def received_messages(self) -> list[Message]:
         """Everything that the subscriber has received so far, in order."""
@@ -153,7 +152,7 @@ class Emulator:
 
     def _receive(self) -> Iterator[Message]:
         while batch := self._sqs.receive_message(
-            QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+            QueueUrl=self.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
         ).get("Messages"):
             for received in batch:
                 envelope = json.loads(received["Body"])
@@ -165,12 +164,17 @@ class Emulator:
                 )
 
 
-def start(processes: Processes, settings: Settings, env: Mapping[str, str]) -> Emulator:
+def start(
+    processes: Processes,
+    settings: Settings,
+    env: Mapping[str, str],
+    server: Sequence[object] = ("-m", "moto.server"),
+) -> Emulator:
     """Starts an empty emulator."""
     step("Starting an AWS emulator")
     port = settings.port(NAME)
     settings.save()
-    command = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
+    command = [sys.executable, *server, "-H", LOOPBACK, "-p", str(port)]
     child = processes.start(f"the {NAME}", command, env=env, cwd=LOCAL, log=LOG)
     wait_until_up(child, port, "/moto-api/data.json", timeout=UP_SECONDS)
     endpoint = f"http://{LOOPBACK}:{port}"

@@ -3,7 +3,8 @@
 This half runs on any Python 3 and prepares: it checks the machine and what the environment
 variables `EVENT` (the event file) and `SOURCE` (the user's own definition) name, installs the tools
 into `.local/venv`, and then becomes the other half, `harvest.py`, on that environment's Python.
-With `--tools-only` it ends once the tools are there, for whoever else needs them.
+With `--tools-only` it ends once the tools are there, for whoever else needs them; with
+`--infra-tools-only` those of the infrastructure's checks and diagrams, in `.local/infra-venv`.
 """
 
 import os
@@ -11,6 +12,7 @@ import sys
 
 MINIMUM_PYTHON = (3, 10)  # what moto needs
 TOOLS_ONLY = "--tools-only"
+INFRA_TOOLS_ONLY = "--infra-tools-only"
 
 
 def main() -> int:
@@ -23,14 +25,20 @@ def main() -> int:
             f"Python {wanted} or newer is needed and python3 is {found}: "
             "install a newer one and put it first on the PATH"
         )
-    if sys.argv[1:] not in ([], [TOOLS_ONLY]):
-        return refuse(f"the only argument is {TOOLS_ONLY}; EVENT and SOURCE are variables")
+    if sys.argv[1:] not in ([], [TOOLS_ONLY], [INFRA_TOOLS_ONLY]):
+        return refuse(
+            f"the only arguments are {TOOLS_ONLY} and {INFRA_TOOLS_ONLY}; "
+            "EVENT and SOURCE are variables"
+        )
     # Older interpreters could not even parse these.
     import console
     import tools
 
-    todo = tools.prepare if TOOLS_ONLY in sys.argv else tools.prepare_and_continue
-    return console.reporting_failures(todo)
+    if TOOLS_ONLY in sys.argv:
+        return console.reporting_failures(tools.prepare)
+    if INFRA_TOOLS_ONLY in sys.argv:
+        return console.reporting_failures(lambda: tools.prepare(tools.INFRASTRUCTURE))
+    return console.reporting_failures(tools.prepare_and_continue)
 
 
 def refuse(sentence: str) -> int:

@@ -11,18 +11,13 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from console import Elapsed, Failure, detail, step
 from processes import Processes, last_lines
 from workspace import LOCAL, clean_environment, enter, event_path, shown, source_path
 
-VENV = LOCAL / "venv"
-VENV_BIN = VENV / "bin"
-VENV_SIZE = "0.8 GB"
 LITTLE_SPACE_BYTES = 10_000_000
-STAMP = VENV / "complete"
-REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 SECOND_HALF = Path(__file__).with_name("harvest.py")
 PIP_LOG = LOCAL / "pip.log"
 
@@ -30,12 +25,34 @@ SECRET_BYTES = 65_536
 SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
-def prepare() -> int:
+class Tools(NamedTuple):
+    """A virtual environment, and what it is made from."""
+
+    venv: Path
+    requirements: Path
+    size: str
+
+    @property
+    def bin(self) -> Path:
+        return self.venv / "bin"
+
+    @property
+    def stamp(self) -> Path:
+        return self.venv / "complete"
+
+
+HARVEST = Tools(LOCAL / "venv", Path(__file__).with_name("requirements.txt"), "0.8 GB")
+INFRASTRUCTURE = Tools(
+    LOCAL / "infra-venv", Path(__file__).with_name("requirements-infra.txt"), "0.5 GB"
+)
+
+
+def prepare(tools: Tools = HARVEST) -> int:
     """Checks the machine and installs the tools; does nothing where they are there already."""
     check_machine()
-    if not is_installed():
+    if not is_installed(tools):
         enter()
-        install(clean_environment(os.environ))
+        install(tools, clean_environment(os.environ))
     return 0
 
 
@@ -48,9 +65,9 @@ def prepare_and_continue() -> NoReturn:
         check_source(source)
     enter()
     env = clean_environment(os.environ)
-    if not is_installed():
-        install(env)
-    python = str(VENV_BIN / "python")
+    if not is_installed(HARVEST):
+        install(HARVEST, env)
+    python = str(HARVEST.bin / "python")
     os.execve(python, [python, str(SECOND_HALF)], env)
 
 
@@ -107,39 +124,39 @@ def source_name(path: Path) -> str:
     return path.stem if SOURCE_NAME.fullmatch(path.stem) else "definitions"
 
 
-def is_installed() -> bool:
+def is_installed(tools: Tools) -> bool:
     """Whether the virtual environment is there, complete and up to date."""
-    complete = STAMP.exists() and STAMP.read_text() == expected_stamp()
-    return complete and os.access(VENV_BIN / "python", os.X_OK)
+    complete = tools.stamp.exists() and tools.stamp.read_text() == expected_stamp(tools)
+    return complete and os.access(tools.bin / "python", os.X_OK)
 
 
-def install(env: dict[str, str]) -> None:
+def install(tools: Tools, env: dict[str, str]) -> None:
     """Makes the virtual environment anew."""
-    step(f"Installing the Python tools into {shown(VENV)} (once, {VENV_SIZE})")
+    step(f"Installing the Python tools into {shown(tools.venv)} (once, {tools.size})")
     elapsed = Elapsed()
-    shutil.rmtree(VENV, ignore_errors=True)
+    shutil.rmtree(tools.venv, ignore_errors=True)
     with Processes() as processes:
         for name, command in (
-            ("python3 -m venv", [sys.executable, "-m", "venv", VENV]),
-            ("pip", [VENV_BIN / "python", "-m", "pip", "install", "--requirement", REQUIREMENTS,
-                     "--no-input", "--progress-bar", "off", "--disable-pip-version-check"]),
+            ("python3 -m venv", [sys.executable, "-m", "venv", tools.venv]),
+            ("pip", [tools.bin / "python", "-m", "pip", "install",
+                     "--requirement", tools.requirements, "--no-input", "--progress-bar", "off", "--disable-pip-version-check"]),
         ):  # fmt: skip
             child = processes.start(name, command, env=env, cwd=LOCAL, log=PIP_LOG)
             if processes.wait(child) != 0:
                 if shutil.disk_usage(LOCAL).free < LITTLE_SPACE_BYTES:
-                    raise Failure(f"the disk is full: {shown(VENV)} takes {VENV_SIZE}")
+                    raise Failure(f"the disk is full: {shown(tools.venv)} takes {tools.size}")
                 raise Failure(
                     f"{name} failed, so the Python tools are not there: {reason()}",
                     f"the first run needs a network; the output is in {shown(PIP_LOG)}",
                 )
-    STAMP.write_text(expected_stamp())
+    tools.stamp.write_text(expected_stamp(tools))
     detail(f"done in {elapsed}")
 
 
-def expected_stamp() -> str:
+def expected_stamp(tools: Tools) -> str:
     """What the environment was made from; it cannot be moved, nor outlive its interpreter."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    return f"{digest} {platform.python_version()} {VENV}\n"
+    digest = hashlib.sha256(tools.requirements.read_bytes()).hexdigest()
+    return f"{digest} {platform.python_version()} {tools.venv}\n"
 
 
 def reason() -> str:

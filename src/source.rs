@@ -267,6 +267,13 @@ impl Definition {
         self.flows().filter_map(Flow::client_secret).chain(seed)
     }
 
+    /// What is kept out of token documents: the credentials, and headers, which may be API keys. Parameters are not:
+    /// a tenant's name is part of many a URL that jobs need.
+    pub fn withheld(&self) -> impl Iterator<Item = &str> {
+        let headers = self.flows().flat_map(|flow| &flow.headers).map(|(_, value)| value.expose_secret());
+        self.credentials().chain(headers)
+    }
+
     /// Everything in the definition that must not be shown, for masking what a server echoes.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         self.credentials().chain(self.flows().flat_map(Flow::secrets))
@@ -277,7 +284,7 @@ impl Definition {
 ///
 /// A fragment is refused (RFC 6749 section 3.2), and so are a user name and password, which would end in logs.
 pub fn parse_endpoint_url(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "must be a URL such as https://as.example.com/token")?;
+    let url = parse_ascii_url(text).ok_or("must be a URL such as https://as.example.com/token")?;
     let loopback = match url.host() {
         Some(Host::Domain(domain)) => domain == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -294,6 +301,14 @@ pub fn parse_endpoint_url(text: &str) -> Result<Url, &'static str> {
         return Err("must not contain a fragment (#)");
     }
     Ok(url)
+}
+
+/// Parses a URL whose host is written in ASCII: a name with other letters in Punycode (RFC 3492), for which the tables
+/// are left out of the binary.
+fn parse_ascii_url(text: &str) -> Option<Url> {
+    let (_scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '\\', '?', '#']).next()?;
+    (authority.is_ascii() && !authority.contains('%')).then(|| Url::parse(text).ok())?
 }
 
 /// A secret as it was read.

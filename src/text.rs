@@ -16,21 +16,48 @@ fn is_printable(character: char) -> bool {
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The text with every occurrence of every secret masked, in the forms in which servers echo them:
-/// as it is, form-encoded and percent-encoded.
+/// The text with every occurrence of every secret masked, in all forms in which servers echo them.
 pub fn masked<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
-    let mut forms: Vec<Cow<'_, str>> = Vec::new();
-    for secret in secrets.filter(|secret| !secret.is_empty()) {
-        let form_encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-        if form_encoded != secret {
-            forms.push(Cow::Owned(form_encoded.replace('+', "%20")));
-            forms.push(Cow::Owned(form_encoded));
-        }
-        forms.push(Cow::Borrowed(secret));
-    }
+    let mut forms: Vec<Cow<'_, str>> = secrets.filter(|secret| !secret.is_empty()).flat_map(echoes).collect();
     // Longest first: a secret that contains another must not leave its rest behind.
     forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
     forms.iter().fold(text.to_owned(), |text, form| text.replace(form.as_ref(), MASK))
+}
+
+/// Whether a text is or holds a secret, in any form. Short words occur by chance, so they count only as the whole text.
+pub fn holds(text: &str, secret: &str) -> bool {
+    const SHORTEST_TO_SEEK: usize = 8;
+    let sought = secret.len() >= SHORTEST_TO_SEEK;
+    !secret.is_empty() && echoes(secret).iter().any(|form| text == form || sought && text.contains(form.as_ref()))
+}
+
+/// A secret as servers echo it: as it is, form-encoded, and percent-encoded (RFC 3986), with hex digits in either case.
+fn echoes(secret: &str) -> Vec<Cow<'_, str>> {
+    let form_encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    if form_encoded == secret {
+        return vec![Cow::Borrowed(secret)];
+    }
+    let percent_encoded = form_encoded.replace('+', "%20");
+    // Browsers leave `~` and `*` alone, RFC 3986 only the first.
+    let of_browsers = percent_encoded.replace("%7E", "~");
+    let rfc3986 = of_browsers.replace('*', "%2A");
+    let mut forms = vec![Cow::Borrowed(secret)];
+    for form in [form_encoded, percent_encoded, of_browsers, rfc3986] {
+        forms.push(Cow::Owned(with_lower_hex(&form)));
+        forms.push(Cow::Owned(form));
+    }
+    forms.dedup();
+    forms
+}
+
+/// Percent-encoding with its hex digits in lower case.
+fn with_lower_hex(encoded: &str) -> String {
+    let mut parts = encoded.split('%');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let (digits, rest) = part.split_at(part.len().min(2));
+        format!("{text}%{}{rest}", digits.to_lowercase())
+    })
 }
 
 /// The text without anything that has the form of a signed JWT (RFC 7515 section 7.1): an assertion or a token that
@@ -77,6 +104,16 @@ mod tests {
             masked("sent p@ss word, p%40ss+word and p%40ss%20word", secrets.into_iter()),
             "sent ***, *** and ***"
         );
+        assert_eq!(
+            masked("a%20b%C3%BC~*, a%20b%c3%bc%7e*, a%20b%C3%BC~%2A", ["a b\u{fc}~*"].into_iter()),
+            "***, ***, ***"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_found_within_a_text_unless_it_is_so_short_that_it_occurs_by_chance() {
+        assert!(holds("x p%40ssw0rd x", "p@ssw0rd") && holds("a", "a") && holds("%40", "@"));
+        assert!(!holds("banana", "a") && !holds("", ""));
     }
 
     #[test]

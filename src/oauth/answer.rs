@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::expiry::{self, REFRESH_TOKEN_LIFETIMES};
 use super::{Answer, Exchange, Rejection, TokenAnswer, body};
 use crate::dialect::Pointer;
+use crate::text;
 
 impl Exchange<'_> {
     /// Reads the answer to the request that was sent at `issued_at`; it is `now` when it has come.
@@ -46,7 +47,7 @@ impl Exchange<'_> {
         let id_token = document.get("id_token").and_then(Value::as_str).filter(|text| !text.is_empty());
         let current = self.credential.map(SecretString::expose_secret);
         let withheld: Vec<&str> =
-            self.definition.credentials().chain(current).chain(refresh_token).chain(id_token).collect();
+            self.definition.withheld().chain(current).chain(refresh_token).chain(id_token).collect();
         TokenAnswer {
             access_token: SecretString::from(access_token),
             token_type: match string(&response.token_type) {
@@ -93,11 +94,13 @@ struct Withheld<'a> {
 
 /// The value at a place without anything that refreshes or identifies; `None` if it is such a thing itself.
 fn without_credentials(place: &str, name: &str, value: &Value, withheld: &Withheld<'_>) -> Option<Value> {
-    if describes_a_credential(name) || !place.is_empty() && withheld.read.contains(&place) {
+    let holds_any = |text: &str| withheld.secrets.iter().any(|secret| text::holds(text, secret));
+    if describes_a_credential(name) || holds_any(name) || !place.is_empty() && withheld.read.contains(&place) {
         return None;
     }
     match value {
-        Value::String(text) if holds_any(text, withheld.secrets) => None,
+        Value::String(text) if holds_any(text) => None,
+        Value::Number(number) if holds_any(&number.to_string()) => None,
         Value::Object(members) => {
             let kept: Map<_, _> = members
                 .iter()
@@ -137,10 +140,4 @@ fn describes_a_credential(name: &str) -> bool {
     let contains = ["refresh_token", "refreshtoken", "_id_token", "client_secret", "clientsecret"];
     let begins = ["id_token", "idtoken", "refresh_expires", "refreshexpires", "session_state", "sessionstate"];
     contains.iter().any(|word| name.contains(word)) || begins.iter().any(|word| name.starts_with(word))
-}
-
-/// Short words occur by chance, so they count only as the whole value.
-fn holds_any(text: &str, withheld: &[&str]) -> bool {
-    const SHORTEST_TO_SEEK: usize = 8;
-    withheld.iter().any(|secret| text == *secret || secret.len() >= SHORTEST_TO_SEEK && text.contains(secret))
 }

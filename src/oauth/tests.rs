@@ -226,6 +226,7 @@ fn extra_keeps_what_jobs_need_and_nothing_that_refreshes() {
         "instance_url": "https://eu12.example.com", "api_domain": "https://api", "valid_token": true,
         "refresh_expires_in": 5, "x_refresh_token_expires_in": 5, "session_state": "s", "RefreshToken": "x",
         "idToken": "x", "client_secret": "x", "copy": "=the-refresh-token=", "echo": "the secret",
+        "encoded": "the%20secret", "the secret": 1,
         "nested": {"refresh_token": "x", "user": "u", "deep": [{"id_token": "x", "team": 1}, "the.id.token"]},
     }));
     assert_eq!(

@@ -32,6 +32,14 @@ enum Subject {
     Required,
 }
 
+/// What assertions say besides the definition's own fields.
+pub(super) struct AssertionForm {
+    subject: Subject,
+    scope_is_claim: bool,
+    lifetime: TimeDelta,
+    claims: Vec<(String, String)>,
+}
+
 impl Fields {
     pub(super) fn authentication_method(&mut self, default: AuthenticationMethod) -> Option<AuthenticationMethod> {
         let methods = [
@@ -63,6 +71,7 @@ impl Fields {
     pub(super) fn client_authentication(
         &mut self,
         method: AuthenticationMethod,
+        form: &AssertionForm,
         client_id: Option<&str>,
     ) -> Option<ClientAuthentication> {
         let secret = self.either("client_secret", "api_secret").map(SecretString::from);
@@ -78,7 +87,7 @@ impl Fields {
                 })
             }
             AuthenticationMethod::PrivateKeyJwt => {
-                let assertion = self.assertion(client_id, None, "private_key_jwt")?;
+                let assertion = self.assertion(form, client_id, None, "private_key_jwt")?;
                 Some(ClientAuthentication::PrivateKeyJwt(Box::new(assertion)))
             }
             AuthenticationMethod::MutualTls => {
@@ -93,17 +102,10 @@ impl Fields {
         }
     }
 
-    /// An assertion of what the definition and its `assertion` section say; `purpose` is what it is required for.
-    pub(super) fn assertion(
-        &mut self,
-        client_id: Option<&str>,
-        scope: Option<&str>,
-        purpose: &str,
-    ) -> Option<Assertion> {
+    /// `assertion`: what a signed JWT says. What it is made of is checked here, whether one is made or not.
+    pub(super) fn assertion_form(&mut self) -> AssertionForm {
         let mut section = self.section_or_empty("assertion", &ASSERTION);
         let subjects = [("client", Subject::Client), ("none", Subject::Nobody), ("required", Subject::Required)];
-        let subject_rule = section.choice("subject", &subjects).unwrap_or(Subject::Client);
-        let scope_is_claim = section.boolean("scope").unwrap_or(false);
         let lifetime = section.duration("lifetime", TimeDelta::seconds(1));
         if lifetime.is_some_and(|lifetime| lifetime > LONGEST_LIFETIME) {
             section.fault("lifetime", "must be at most 5m");
@@ -118,40 +120,48 @@ impl Fields {
                 _ => section.fault("claims", "must be an object of strings"),
             }
         }
-        self.absorb(section);
-
-        let subject = self.string("assertion_subject");
-        if subject_rule == Subject::Required && !self.has("assertion_subject") {
-            self.fault("assertion_subject", "is required: for whom a token is asked");
-        }
-        let subject = subject.or_else(|| (subject_rule == Subject::Client).then(|| client_id.map(str::to_owned))?);
-        let key_id = self.string("key_id");
-        let audience = self.string("assertion_audience");
-        let certificate = self.certificates("certificate").and_then(|chain| chain.into_iter().next());
-        let key = self.signing_key();
-        if !self.has("private_key") {
-            self.fault("private_key", format_args!("is required for {purpose}"));
-        }
-        Some(Assertion {
-            key: key?,
-            key_id,
-            issuer: client_id?.to_owned(),
-            subject,
-            audience,
-            scope: scope.filter(|_| scope_is_claim).map(str::to_owned),
-            claims,
+        let form = AssertionForm {
+            subject: section.choice("subject", &subjects).unwrap_or(Subject::Client),
+            scope_is_claim: section.boolean("scope").unwrap_or(false),
             lifetime: lifetime.unwrap_or(DEFAULT_LIFETIME),
-            certificate: certificate.map(|certificate| certificate.to_vec()),
-        })
-    }
-
-    /// Checks what an assertion would be made of, where none is made.
-    pub(super) fn check_assertion_fields(&mut self) {
+            claims,
+        };
+        self.absorb(section);
         for field in ["key_id", "assertion_audience", "assertion_subject"] {
             self.string(field);
         }
         self.certificates("certificate");
         self.signing_key();
+        form
+    }
+
+    /// An assertion; `purpose` is what its key is required for.
+    pub(super) fn assertion(
+        &mut self,
+        form: &AssertionForm,
+        client_id: Option<&str>,
+        scope: Option<&str>,
+        purpose: &str,
+    ) -> Option<Assertion> {
+        if form.subject == Subject::Required && !self.has("assertion_subject") {
+            self.fault("assertion_subject", "is required: for whom a token is asked");
+        }
+        if !self.has("private_key") {
+            self.fault("private_key", format_args!("is required for {purpose}"));
+        }
+        let of_client = if form.subject == Subject::Client { client_id.map(str::to_owned) } else { None };
+        let certificate = self.certificates("certificate").and_then(|chain| chain.into_iter().next());
+        Some(Assertion {
+            key: self.signing_key()?,
+            key_id: self.string("key_id"),
+            issuer: client_id?.to_owned(),
+            subject: self.string("assertion_subject").or(of_client),
+            audience: self.string("assertion_audience"),
+            scope: scope.filter(|_| form.scope_is_claim).map(str::to_owned),
+            claims: form.claims.clone(),
+            lifetime: form.lifetime,
+            certificate: certificate.map(|certificate| certificate.to_vec()),
+        })
     }
 
     fn signing_key(&mut self) -> Option<SigningKey> {

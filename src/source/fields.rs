@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::parse_endpoint_url;
+use super::{parse_ascii_url, parse_endpoint_url};
 use crate::dialect::Pointer;
 use crate::duration;
 use crate::report::{ErrorCode, SourceError};
@@ -260,7 +260,7 @@ impl Fields {
 
     /// A URL for people to follow.
     pub(super) fn link(&mut self, field: &str) -> Option<Url> {
-        let url = Url::parse(&self.string(field)?).ok().filter(|url| matches!(url.scheme(), "https" | "http"));
+        let url = parse_ascii_url(&self.string(field)?).filter(|url| matches!(url.scheme(), "https" | "http"));
         if url.is_none() {
             self.fault(field, "must be a URL such as https://wiki.example.com/runbook");
         }

@@ -49,7 +49,6 @@ impl Reader {
     /// One kind of token request. `None` only if a fault was noted.
     pub(super) fn flow(&self, fields: &mut Fields, role: &Role) -> Option<Flow> {
         let endpoint = self.endpoint(fields, role);
-        self.fill_assertion_audience(fields);
         let (credential, is_step) = match role {
             Role::Grant { credential, .. } => (*credential, false),
             Role::Step => (CredentialKind::AccessToken, true),
@@ -90,12 +89,18 @@ impl Reader {
             fields.require_client_id();
         }
         let is_assertion = credential == CredentialKind::Assertion;
-        let assertion = is_assertion.then(|| fields.assertion(client_id.as_deref(), scope.as_deref(), JWT_BEARER));
-        if method == Some(AuthenticationMethod::PrivateKeyJwt) && is_assertion && fields.has("assertion_subject") {
+        let authenticates_by_assertion = method == Some(AuthenticationMethod::PrivateKeyJwt);
+        if is_assertion || authenticates_by_assertion {
+            self.fill_assertion_audience(fields);
+        }
+        if is_assertion && authenticates_by_assertion && fields.has("assertion_subject") {
             fields.fault("token_endpoint_auth_method", format_args!("can't be private_key_jwt beside {JWT_BEARER}"));
         }
-        fields.check_assertion_fields();
-        let authentication = method.and_then(|method| fields.client_authentication(method, client_id.as_deref()));
+        let form = fields.assertion_form();
+        let assertion =
+            is_assertion.then(|| fields.assertion(&form, client_id.as_deref(), scope.as_deref(), JWT_BEARER));
+        let authentication =
+            method.and_then(|method| fields.client_authentication(method, &form, client_id.as_deref()));
         let sent = sent_parameters(&request, method, credential);
         fields.check_parameters(&sent, endpoint.as_ref());
         let params = fields.params(&sent);

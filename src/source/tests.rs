@@ -57,6 +57,12 @@ fn a_minimal_definition_gets_the_documented_defaults() {
 }
 
 #[test]
+fn an_audience_is_filled_only_where_something_is_signed() {
+    let auth0 = json!({"token_endpoint": null, "provider": "auth0", "issuer": "https://login.example.com/"});
+    assert!(matches!(parse(&auth0).flow.endpoint, Endpoint::Issuer { .. }));
+}
+
+#[test]
 fn a_host_name_with_other_letters_is_written_in_punycode() {
     let definition = parse(&json!({"token_endpoint": "https://xn--bcher-kva.example/token"}));
     let Endpoint::Token(url) = definition.flow.endpoint else { panic!("a token endpoint") };
@@ -332,6 +338,12 @@ fn what_contradicts_itself_in_grants_and_steps_is_named() {
             json!({"steps": [{"token_endpoint": "https://a.example.com", "refresh": {}}]}),
             "`steps[0].refresh` is unknown; did you mean `request`?",
         ),
+        (json!({"assertion": {"scope": "yes"}}), "`assertion.scope` must be true or false"),
+        (json!({"assertion": {"lifetime": "6m"}}), "`assertion.lifetime` must be at most 5m"),
+        (
+            json!({"assertion": {"claims": {"iss": "x"}}}),
+            "`assertion.claims` can't hold `iss`, which the assertion has anyway",
+        ),
         (
             json!({"assertion": {"subject": "required"}, "grant_type": JWT_BEARER}),
             "`assertion_subject` is required: for whom a token is asked; `private_key` is required for \
@@ -367,7 +379,11 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         ),
         (json!({"token_endpoint": "https://as.example.com/#a"}), "`token_endpoint` must not contain a fragment (#)"),
         (
-            json!({"token_endpoint": "https://b\u{fc}cher.example/token"}),
+            json!({"token_endpoint": "https://b\u{fc}CHER.example/token"}),
+            "`token_endpoint` must be a URL such as https://as.example.com/token",
+        ),
+        (
+            json!({"token_endpoint": "https://b%C3%BCCHER.example/token"}),
             "`token_endpoint` must be a URL such as https://as.example.com/token",
         ),
         (json!({"token_endpoint": SECRET}), "`token_endpoint` must be a URL such as https://as.example.com/token"),

@@ -147,24 +147,6 @@ async fn what_passes_within_the_run_costs_only_further_attempts() {
 }
 
 #[tokio::test]
-async fn a_short_retry_after_is_waited_for() {
-    let deployment = Deployment::new().await;
-    let server = Scripted::plain(vec![
-        Reply::Send(b"HTTP/1.1 429 Slow Down\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n".to_vec()),
-        Reply::Send(sockets::granted("token")),
-    ])
-    .await;
-    deployment.define("acme", client_at(&server.url)).await;
-
-    let report = deployment.harvest_due().await;
-
-    assert_refreshed(&report, "acme", 1);
-    let arrivals = server.arrivals();
-    assert_eq!(arrivals.len(), 2);
-    assert!(arrivals[1] - arrivals[0] >= Duration::from_secs(1), "{arrivals:?}");
-}
-
-#[tokio::test]
 async fn a_retry_after_beyond_the_run_defers_the_source_at_once() {
     let server = MockServer::start().await;
     let at = |path: &str| client_at(&format!("{}{path}", server.uri()));
@@ -308,39 +290,6 @@ async fn a_server_whose_certificate_nobody_vouches_for_is_not_spoken_to_unless_t
         assert_eq!(line(&report, source).attempts, 1, "{source}");
     }
     assert_eq!(server.requests().len(), 1);
-}
-
-#[tokio::test]
-async fn rfc8705_mutual_tls_presents_the_certificate_and_names_the_client_in_the_body() {
-    let deployment = Deployment::new().await;
-    let authority = Authority::new();
-    let server = Scripted::tls(authority.server(true), vec![Reply::Send(sockets::granted("token"))]).await;
-    let definition = |issuer: &Authority, method: &str| {
-        let (certificate, private_key) = issuer.issue("client.example.com");
-        json!({
-            "token_endpoint": server.url, "client_id": "the client", "token_endpoint_auth_method": method,
-            "certificate": certificate, "private_key": private_key, "ca_certificate": authority.pem(),
-        })
-    };
-    deployment.define("known", definition(&authority, "tls_client_auth")).await;
-    deployment.define("self-signed", definition(&authority, "self_signed_tls_client_auth")).await;
-    deployment.define("stranger", definition(&Authority::new(), "tls_client_auth")).await;
-    let anonymous = and(client_at(&server.url), json!({"ca_certificate": authority.pem()}));
-    deployment.define("anonymous", anonymous).await;
-
-    let report = deployment.harvest_due().await;
-
-    for source in ["known", "self-signed"] {
-        assert_refreshed(&report, source, 1);
-    }
-    for source in ["stranger", "anonymous"] {
-        assert_failed(&report, source, ErrorCode::EndpointUnreachable);
-    }
-    assert_eq!(server.requests().len(), 2);
-    for request in server.requests() {
-        assert!(request.ends_with("\r\n\r\ngrant_type=client_credentials&client_id=the+client"), "{request}");
-        assert!(!request.to_lowercase().contains("authorization"), "{request}");
-    }
 }
 
 #[tokio::test]

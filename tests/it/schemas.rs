@@ -1,29 +1,44 @@
 //! The published JSON Schemas say what the program really reads and writes.
 
-use jsonschema::Validator;
+use jsonschema::{Registry, Validator};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
+use token_harvester::assertion::JWT_BEARER;
+use token_harvester::provider::CUSTOM;
 use token_harvester::source::{Catalog, Secret};
 
 use crate::support::deployment::Deployment;
+use crate::support::fixture::toml_files;
 use crate::support::proxy::{aws_proxy, published};
 use crate::support::sockets::Authority;
 use crate::support::token_endpoint::{and, answer_at, answer_next, answered, client_at, client_of, granted, granting};
 
-/// A schema of `schemas/`, which must itself be a good one of draft 2020-12.
-fn schema(name: &str) -> Validator {
+/// The schema that another refers to.
+const REFERENCED: &str = "provider";
+
+/// A schema of `schemas/`, with the one that it may refer to.
+pub(crate) fn schema(name: &str) -> Validator {
+    let referenced = schema_text(REFERENCED);
+    let uri = referenced["$id"].as_str().expect("an address").to_owned();
+    let registry = Registry::new().add(uri, referenced).expect("a schema").prepare().expect("a registry");
+    let options = jsonschema::options().should_validate_formats(true).with_registry(&registry);
+    options.build(&schema_text(name)).expect("a schema")
+}
+
+/// The text of a schema, which must itself be a good one of draft 2020-12.
+fn schema_text(name: &str) -> Value {
     let path = format!("{}/schemas/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let schema: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert!(jsonschema::meta::is_valid(&schema), "{path}");
-    jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema")
+    schema
 }
 
 #[track_caller]
-fn assert_valid(schema: &Validator, instance: &Value) {
+pub(crate) fn assert_valid(schema: &Validator, instance: &Value) {
     let faults: Vec<_> =
         schema.iter_errors(instance).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
     assert!(faults.is_empty(), "{faults:#?} in {instance:#}");
@@ -90,14 +105,38 @@ fn parses(text: &str) -> Result<(), String> {
 #[test]
 fn schema_and_parser_agree_on_definitions() {
     let schema = schema("definition");
-    for definition in good_definitions() {
-        assert_eq!(parses(&definition.to_string()), Ok(()), "{definition:#}");
-        assert_valid(&schema, &definition);
+    let judged = |definition: &Value| (parses(&definition.to_string()), schema.is_valid(definition));
+    let mut surprises = Vec::new();
+    let mut expect = |definitions: Vec<Value>, (by_parser, by_schema): (bool, bool)| {
+        for definition in definitions {
+            let (parsed, valid) = judged(&definition);
+            if (parsed.is_ok(), valid) != (by_parser, by_schema) {
+                surprises.push(format!("parser: {parsed:?}, schema: {valid}: {definition}"));
+            }
+        }
+    };
+    expect(good_definitions(), (true, true));
+    expect(good_declarations(), (true, true));
+    expect(bad_definitions(), (false, false));
+    expect(bad_declarations(), (false, false));
+    expect(contradictions(), (false, true));
+    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+}
+
+#[test]
+fn every_declaration_is_valid_and_every_provider_can_be_named() {
+    let schema = schema("provider");
+    let declarations = toml_files("src/providers");
+    for (name, text) in &declarations {
+        let declaration: Value = toml::from_str(text).unwrap_or_else(|fault| panic!("{name}.toml: {fault}"));
+        assert_valid(&schema, &declaration);
+        assert!(!schema.is_valid(&and(declaration.clone(), json!({"surplus": 1}))), "{name}");
+        assert!(!schema.is_valid(&and(declaration, json!({"client_secret": "s"}))), "{name}");
     }
-    for definition in bad_definitions() {
-        assert!(parses(&definition.to_string()).is_err(), "the parser takes {definition:#}");
-        assert!(!schema.is_valid(&definition), "the schema takes {definition:#}");
-    }
+    let definition = schema_text("definition");
+    let named = definition["$defs"]["definition"]["properties"]["provider"]["enum"].as_array().expect("names");
+    let known = [CUSTOM].into_iter().chain(declarations.keys().map(String::as_str));
+    assert_eq!(named.iter().filter_map(Value::as_str).collect::<Vec<_>>(), known.collect::<Vec<_>>());
 }
 
 /// A definition of the plainest kind.
@@ -156,6 +195,146 @@ fn good_definitions() -> Vec<Value> {
         json!({"enabled": false}),
         json!({"sources": {}}),
         json!({"sources": {"a": base(), "b.c-d_e": {"enabled": false}}}),
+    ]
+}
+
+/// Definitions that declare what is special about their server.
+fn good_declarations() -> Vec<Value> {
+    let key = || KeyPair::generate().expect("a key").serialize_pem();
+    vec![
+        with(json!({"provider": "custom", "variables": {"shop": "north"},
+            "token_endpoint": "https://{shop}.example.com/token"})),
+        with(json!({"request": {"body": "json", "parameters_in": "body", "basic_encoding": "none",
+            "grant_type_parameter": "", "scope_delimiter": ",", "credential_parameter": "token"}})),
+        with(json!({"request": {"method": "GET", "credential_in": "bearer", "scope_parameter": null}})),
+        with(json!({"request": {"client_in": "query"}, "token_endpoint_auth_method": "client_secret_post"})),
+        without(
+            "client_id",
+            json!({"token_endpoint_auth_method": "client_secret_post",
+            "request": {"client_id_parameter": ""}}),
+        ),
+        with(json!({"response": {"format": "text", "expires": {"form": "jwt_exp"}}})),
+        with(json!({"response": {"access_token": "/a/0/b~1c", "expires": {"path": "/e", "form": "iso8601"},
+            "refresh_token_expires": {"path": "/r", "form": "milliseconds"}}})),
+        with(json!({"errors": [
+            {"status": [400, 401], "path": "/code", "equals": [17, "a", true], "class": "configuration",
+                "error": "invalid_client"},
+            {"header": "x-error", "class": "dead_grant"},
+            {"path": "", "matches": "busy", "class": "throttled", "retry_after": "10m"},
+            {"status": 425, "class": "too_early"},
+        ]})),
+        with(
+            json!({"refresh": {"rotates": true, "repeat_within": "10m", "minimum_age": "24h", "fixed_lifetime": true}}),
+        ),
+        without(
+            "client_secret",
+            json!({"grant_type": JWT_BEARER, "private_key": key(),
+            "assertion": {"subject": "none", "scope": true, "lifetime": "5m", "claims": {"tenant": "a"}}}),
+        ),
+        without(
+            "token_endpoint",
+            json!({"provider": "custom", "grant_type": "exchange", "access_token": "first",
+            "grants": {
+                "exchange": {"token_endpoint": "https://as.example.com/exchange", "credential": "access_token",
+                    "then": "renew", "required": ["client_id"]},
+                "renew": {"token_endpoint": "https://as.example.com/renew", "token_endpoint_auth_method": "none",
+                    "credential": "access_token", "request": {"method": "GET", "client_id_parameter": ""}},
+            }}),
+        ),
+        with(json!({"steps": [{"token_endpoint": "https://as.example.com/session", "headers": {"X-Device": "jobs"},
+            "request": {"method": "GET", "credential_in": "bearer"}, "response": {"access_token": "/token"},
+            "errors": [{"status": 440, "class": "transient"}]}]})),
+        json!({"provider": "threads", "client_secret": "s", "access_token": "first"}),
+        json!({"provider": "salesforce", "variables": {"domain": "acme.my.salesforce.com"}, "client_id": "client",
+            "grant_type": JWT_BEARER, "assertion_subject": "user", "private_key": key()}),
+        json!({"provider": "notion", "client_id": "client", "client_secret": "s", "refresh_token": "first",
+            "headers": {"Notion-Version": null}, "refresh": {"rotates": null}}),
+    ]
+}
+
+/// What is wrong in the sections of declarations.
+fn bad_declarations() -> Vec<Value> {
+    let rule = |rule: Value| with(json!({"errors": [rule]}));
+    let step = |step: Value| with(json!({"steps": [step]}));
+    let grants = |section: Value| with(json!({"grant_type": "own", "grants": {"own": section}}));
+    vec![
+        with(json!({"request": []})),
+        with(json!({"request": {"methd": "GET"}})),
+        with(json!({"request": {"method": "PUT"}})),
+        with(json!({"request": {"method": "GET", "body": "form"}})),
+        with(json!({"request": {"method": "GET", "parameters_in": "body"}})),
+        with(json!({"request": {"client_secret_parameter": ""}})),
+        with(json!({"request": {"scope_delimiter": ""}})),
+        with(
+            json!({"refresh_token": "first", "request": {"credential_in": "bearer", "credential_parameter": "token"}}),
+        ),
+        with(and(jwt(), json!({"assertion": {"scope": "yes"}}))),
+        with(and(jwt(), json!({"assertion": {"surplus": 1}}))),
+        with(and(jwt(), json!({"assertion": {"lifetime": "6m"}}))),
+        with(and(jwt(), json!({"assertion": {"claims": {"sub": "user"}}}))),
+        with(json!({"response": {"format": "yaml"}})),
+        with(json!({"response": {"access_token": "data.token"}})),
+        with(json!({"response": {"access_token": "/a~2"}})),
+        with(json!({"response": {"access_token": "", "format": "json"}})),
+        with(json!({"response": {"access_token": "/token", "format": "text"}})),
+        with(json!({"response": {"expires": "/expires_in"}})),
+        with(json!({"response": {"expires": {"path": "/e", "form": "weeks"}}})),
+        with(json!({"errors": {}})),
+        rule(json!({"class": "dead_grant"})),
+        rule(json!({"status": 400})),
+        rule(json!({"status": 400, "class": "deadly"})),
+        rule(json!({"status": 42, "class": "dead_grant"})),
+        rule(json!({"status": [], "class": "dead_grant"})),
+        rule(json!({"status": 400, "equals": "a", "class": "dead_grant"})),
+        rule(json!({"path": "/a", "header": "b", "class": "dead_grant"})),
+        rule(json!({"path": "/a", "equals": "a", "matches": "a", "class": "dead_grant"})),
+        rule(json!({"path": "/a", "equals": {}, "class": "dead_grant"})),
+        rule(json!({"path": "/a", "class": "dead_grant", "error": "invalid_client"})),
+        rule(json!({"path": "/a", "class": "configuration", "error": "invalid_grant"})),
+        rule(json!({"path": "/a", "class": "dead_grant", "retry_after": "10m"})),
+        with(json!({"refresh": {"rotates": "yes"}})),
+        with(json!({"refresh": {"rotates": false, "repeat_within": "10m"}})),
+        with(json!({"refresh": {"minimum_age": "0s"}})),
+        grants(json!({"credential": "password"})),
+        grants(json!({"title": "for people"})),
+        grants(json!({"surplus": 1})),
+        grants(json!([])),
+        with(json!({"steps": {}})),
+        step(json!({})),
+        step(json!({"token_endpoint": "http://as.example.com/"})),
+        step(json!({"token_endpoint": "https://as.example.com/", "refresh": {}})),
+        without("token_endpoint", json!({"provider": "custom"})),
+        without("client_secret", json!({"grant_type": JWT_BEARER})),
+        with(json!({"title": "for people"})),
+    ]
+}
+
+/// What contradicts itself in a way that only the parser sees, which knows what a provider declares and how fields work
+/// together.
+fn contradictions() -> Vec<Value> {
+    vec![
+        with(json!({"private_key": "-----BEGIN PRIVATE KEY-----\nnonsense"})),
+        with(json!({"refresh_token": "first", "request": {"credential_in": "bearer"}})),
+        with(json!({"headers": {"Authorization": "Bearer a"}})),
+        with(json!({"headers": {"Content-Type": "text/plain"}})),
+        with(json!({"request": {"client_in": "query"}})),
+        with(json!({"request": {"body": "json", "parameters_in": "query"}})),
+        with(json!({"request": {"scope_parameter": "permissions"}, "params": {"permissions": "a"}})),
+        with(json!({"request": {"scope_parameter": "grant_type"}})),
+        with(json!({"response": {"refresh_token_expires": {"form": "epoch_seconds"}}})),
+        with(json!({"errors": [{"path": "/a", "matches": "(", "class": "dead_grant"}]})),
+        with(json!({"min_ttl": "367d"})),
+        with(json!({"grant_type": "other", "grants": {"own": {}}})),
+        with(json!({"grant_type": "own", "grants": {"own": {"then": "nowhere"}}})),
+        with(json!({"grant_type": "own", "grants": {"own": {"required": ["params.account"]}}})),
+        with(json!({"provider": "custom", "token_endpoint": "https://{shop}.example.com/token"})),
+        with(json!({"provider": "custom", "variables": {"shop": "north"}})),
+        json!({"provider": "linkedin", "client_id": "client"}),
+        json!({"provider": "linkedin", "client_secret": "s"}),
+        json!({"provider": "github", "client_id": "client", "client_secret": "s"}),
+        json!({"provider": "github", "client_id": "client", "client_secret": "s", "grant_type": "client_credentials"}),
+        json!({"provider": "zoom", "client_id": "client", "client_secret": "s", "grant_type": "account_credentials"}),
+        json!({"provider": "okta", "client_id": "client", "client_secret": "s"}),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! What every test stands on: AWS from an emulator, authorization servers on loopback, a harvester of real parts.
 
 pub(crate) mod deployment;
+pub(crate) mod fixture;
 pub(crate) mod function;
 pub(crate) mod log;
 pub(crate) mod outside;

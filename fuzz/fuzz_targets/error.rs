@@ -1,0 +1,54 @@
+//! Any refusal, judged by a fixture's error rules or by a rule of the input's own: its words can be shown to people.
+//!
+//! An input is a line that is empty or an error rule (JSON), and then an answer as for `answer`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use seeds::Input;
+use serde_json::{Value, json};
+use token_harvester::report::ErrorCode;
+use token_harvester::retry::Repeat;
+use token_harvester::source::Definition;
+
+/// The longest `provider_error`, in characters.
+const LONGEST_PROVIDER_ERROR: usize = 500;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+    let Some(input) = Input::read(&bytes[line + 1..]) else { return };
+    let own;
+    let definition = if line == 0 {
+        let Some(definition) = fuzz::definition(&input) else { return };
+        definition
+    } else {
+        let Some(definition) = with_rule(&bytes[..line]) else { return };
+        own = definition;
+        &own
+    };
+    let exchange = fuzz::exchange(definition, &input);
+    let answer = fuzz::answer(&input);
+    let Err(rejection) = exchange.read(&answer, fuzz::now(), fuzz::now()) else { return };
+
+    let error = &rejection.error;
+    fuzz::assert_showable("the message", &error.message, definition, exchange.credential);
+    if let Some(words) = &error.provider_error {
+        fuzz::assert_showable("the provider's error", words, definition, exchange.credential);
+        assert!(words.chars().count() <= LONGEST_PROVIDER_ERROR, "{} characters", words.chars().count());
+    }
+    let passing = [ErrorCode::RateLimited, ErrorCode::EndpointTimeout, ErrorCode::EndpointUnavailable];
+    assert_eq!(matches!(rejection.repeat, Repeat::AfterBackoff(_)), passing.contains(&error.code), "{rejection:?}");
+    assert_eq!(error.retryable, error.code.is_retryable());
+});
+
+/// A refreshing client with all secrets and one error rule; `None` where that is none.
+fn with_rule(rule: &[u8]) -> Option<Definition> {
+    let rule: Value = serde_json::from_slice(rule).ok()?;
+    let definition = json!({
+        "provider": "custom", "token_endpoint": "https://as.example.com/token", "client_id": "client",
+        "client_secret": fuzz::CLIENT_SECRET, "refresh_token": fuzz::REFRESH_TOKEN,
+        "headers": {"X-Api-Key": fuzz::API_KEY}, "params": {"further": fuzz::ACCESS_TOKEN},
+        "response": {"error": "/error/code", "error_description": "/error/message"}, "errors": [rule],
+    });
+    Definition::parse(&definition.to_string()).ok()?
+}
