@@ -83,13 +83,12 @@ impl State {
 
     fn secret(&self, body: &Bytes) -> Answer {
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
-        match self.secrets.iter().find(|(name, _)| request["SecretId"] == **name) {
-            Some((name, text)) => answer(200, "application/x-amz-json-1.1", secret_value(name, text).to_string()),
-            None => {
-                let refusal = json!({"__type": "ResourceNotFoundException", "Message": "no such secret"});
-                answer(400, "application/x-amz-json-1.1", refusal.to_string())
-            }
-        }
+        let found = self.secrets.iter().find(|(name, _)| request["SecretId"] == **name);
+        let Some((name, text)) = found else {
+            let refusal = json!({"__type": "ResourceNotFoundException", "Message": "no such secret"});
+            return answer(400, "application/x-amz-json-1.1", refusal.to_string());
+        };
+        answer(200, "application/x-amz-json-1.1", secret_value(name, text).to_string())
     }
 
     fn head(&self, path: &str) -> Answer {

@@ -45,7 +45,14 @@ enum Task {
     /// The function with ever more sources, all due and then all fresh.
     Grow { function: Vec<String>, sources: Vec<usize>, rounds: usize, delay_ms: u64 },
     /// As many sources due, and as many requests without anything else, in turn.
-    Requests { function: Vec<String>, requests: Vec<String>, sources: usize, at_once: usize, rounds: usize, delay_ms: u64 },
+    Requests {
+        function: Vec<String>,
+        requests: Vec<String>,
+        sources: usize,
+        at_once: usize,
+        rounds: usize,
+        delay_ms: u64,
+    },
     /// One process, this many harvests, ended so that a profiler can write its file.
     Profile { command: Vec<String>, harvests: usize, force: bool },
 }
@@ -227,7 +234,7 @@ impl Stage {
             warm_wall.push((answered_at - given_at).as_secs_f64());
             let before = cpu;
             (waiting, cpu) = self.settled(&process).await?;
-            warm_cpu.push((cpu - before).as_secs_f64());
+            warm_cpu.push(cpu.saturating_sub(before).as_secs_f64());
         }
         let peak_memory = process.peak_memory()?;
         process.kill().await?;
@@ -294,7 +301,7 @@ impl Stage {
             "sources": count,
             "state": state,
             "wall": (answered_at - given_at).as_secs_f64(),
-            "cpu": (cpu - cpu_before).as_secs_f64(),
+            "cpu": cpu.saturating_sub(cpu_before).as_secs_f64(),
             "peak_memory": process.peak_memory()?,
             "calls": self.aws.borrow_mut().take_calls(),
             "token_requests": self.tokens.requests.get(),

@@ -15,7 +15,7 @@ use crate::Failure;
 use crate::http::{Answer, answer, serve};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// What a contestant said, and when.
 enum Said {
@@ -68,7 +68,11 @@ impl Lambda {
     }
 
     /// Gives an event, and returns when that was, when the report came, and the report.
-    pub(crate) async fn invoke(&mut self, waiting: Waiting, event: Value) -> Result<(Instant, Instant, Value), Failure> {
+    pub(crate) async fn invoke(
+        &mut self,
+        waiting: Waiting,
+        event: Value,
+    ) -> Result<(Instant, Instant, Value), Failure> {
         let given_at = Instant::now();
         waiting.event.send(event).map_err(|_| "the contestant has gone")?;
         match self.hear().await? {
