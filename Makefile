@@ -4,7 +4,7 @@ ARCH ?= x86_64
 VENV := .local/venv/bin
 FUZZ_SECONDS ?= 60
 INFRA_VENV := .local/infra-venv/bin
-PYTHON_CODE := local infra/tests diagrams
+PYTHON_CODE := local infra/tests diagrams benches
 TERRAFORM = $(if $(shell command -v terraform),terraform -chdir=infra,$(error terraform is missing: install Terraform 1.11 or newer))
 NODE_MODULES := tests/oidc-provider/node_modules
 
@@ -14,11 +14,11 @@ RUST_TARGET_x86_64 := x86_64-unknown-linux-gnu
 RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help invoke-local build test fuzz lint docs plan deploy destroy add-source infra-check infra-local diagrams tools \
-  infra-tools clean
+.PHONY: help invoke-local build test fuzz lint bench bench-instructions docs plan deploy destroy add-source infra-check \
+  infra-local diagrams tools infra-tools clean
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 invoke-local: ## Harvest on this machine, with everything emulated (EVENT=file, SOURCE=definition.json)
 	@python3 local/run.py
@@ -43,7 +43,15 @@ lint: tools ## Check formatting, lints, and which module may know which
 	@cargo fmt --check --manifest-path fuzz/Cargo.toml
 	@cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	@$(VENV)/ruff format --quiet --check $(PYTHON_CODE) && $(VENV)/ruff check --quiet $(PYTHON_CODE)
+	@cargo fmt --check --manifest-path benches/Cargo.toml
+	@cargo metadata --locked --format-version 1 --manifest-path benches/Cargo.toml >/dev/null
 	@.ci/check-rooms
+
+bench: tools ## Measure it beside a bare program and a peer, about ten minutes; writes benches/results.md
+	@PYTHONPATH=local $(VENV)/python benches/bench.py
+
+bench-instructions: tools ## Count instructions; fails if they grew by more than 5 % (COMMIT=1 takes them as they are)
+	@PYTHONPATH=local $(VENV)/python benches/instructions.py $(if $(COMMIT),--commit)
 
 docs: ## Write docs/providers.md anew, from src/providers and their fixtures
 	@UPDATE_DOCS=1 cargo test --locked --quiet --test it provider_docs

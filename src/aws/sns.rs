@@ -1,9 +1,10 @@
 //! Messages to SNS.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
-use aws_sdk_sns::Client;
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use aws_sdk_sns::{Client, Config as ClientConfig};
 use aws_types::SdkConfig;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures_util::{StreamExt as _, stream};
@@ -27,7 +28,10 @@ const CALLS_AT_ONCE: usize = 8;
 /// The topic.
 #[derive(Debug)]
 pub struct SnsPublisher {
-    client: Client,
+    config: ClientConfig,
+    /// Made for the first message. Most runs send none, and making a client parses AWS's table of partitions: a fifth of
+    /// all instructions before the first event.
+    client: OnceCell<Client>,
     topic_arn: String,
 }
 
@@ -41,7 +45,11 @@ impl SnsPublisher {
     pub(super) fn new(shared: &SdkConfig, config: &Config) -> Self {
         let mut builder = aws_sdk_sns::config::Builder::from(shared);
         builder.set_endpoint_url(config.runtime.sns_url.clone());
-        Self { client: Client::from_conf(builder.build()), topic_arn: config.topic_arn.clone() }
+        Self { config: builder.build(), client: OnceCell::new(), topic_arn: config.topic_arn.clone() }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::from_conf(self.config.clone()))
     }
 
     /// Publishes up to ten messages; what SNS refuses is sent again a few times.
@@ -49,7 +57,7 @@ impl SnsPublisher {
         let mut waits = ExponentialBuilder::new().with_min_delay(Duration::from_millis(200)).with_max_times(3).build();
         loop {
             let answer = self
-                .client
+                .client()
                 .publish_batch()
                 .topic_arn(&self.topic_arn)
                 .set_publish_batch_request_entries(Some(entries.clone()))

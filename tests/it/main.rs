@@ -7,6 +7,7 @@ mod support;
 
 mod authorization_server;
 mod bad_answers;
+mod calls;
 mod conformance;
 mod definitions;
 mod faults;

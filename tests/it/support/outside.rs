@@ -243,7 +243,7 @@ fn code(status: u16) -> &'static str {
 }
 
 /// `PUT grants/acme.json`, `PublishBatch`, ...
-fn name(request: &Request) -> String {
+pub(crate) fn name(request: &Request) -> String {
     if let Some(target) = request.headers.get("x-amz-target") {
         let target = target.to_str().expect("a text header");
         return target.rsplit('.').next().unwrap_or_default().to_owned();

@@ -1,0 +1,187 @@
+"""The contestants: is all there that they need, and how they are built and started."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from console import Failure, detail, step
+from workspace import LOCAL, ROOT, shown
+
+HERE = Path(__file__).resolve().parent
+PEER = HERE / "peer"
+REQUIREMENTS = PEER / "requirements.txt"
+VENV = LOCAL / "bench-venv"
+STAMP = VENV / "complete"
+PIP_LOG = LOCAL / "bench-pip.log"
+
+DEBIAN_PACKAGES = {
+    "c++": "g++",
+    "cmake": "cmake",
+    "make": "make",
+    "autoconf": "autoconf",
+    "automake": "automake",
+    "libtoolize": "libtool",
+}
+"""What AWS's Python runtime client is compiled with, by the command that proves it is there."""
+NOT_DEPLOYED = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "__pycache__")
+
+
+@dataclass(frozen=True)
+class Contestants:
+    """Everything that was built."""
+
+    target: Path
+    """Cargo's target folder."""
+
+    @property
+    def driver(self) -> Path:
+        return self.target / "driver" / "driver"
+
+    def program(self, name: str) -> Path:
+        """The file of a contestant that is one."""
+        return self.target / "release" / ("bootstrap" if name == "function" else name)
+
+    def command(self, name: str) -> list[str]:
+        """How a contestant is started."""
+        if name == "peer":
+            return [str(VENV / "bin" / "python"), "-m", "awslambdaric", "handler.handler"]
+        return [str(self.program(name))]
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """A contestant as the driver is told of it."""
+        task_root = {"LAMBDA_TASK_ROOT": str(PEER), "PYTHONPATH": str(PEER)}
+        environment = task_root if name == "peer" else {}
+        return {"command": self.command(name), "environment": environment}
+
+    def bytes(self, name: str) -> int:
+        """A program's size; of the peer: its handler with all libraries that it needs."""
+        if name == "peer":
+            return sum(path.stat().st_size for path in peer_files())
+        return self.program(name).stat().st_size
+
+    def zip_bytes(self, name: str) -> int:
+        """Size of the zip to deploy; of the peer with its libraries, as `bytes`."""
+        paths = peer_files() if name == "peer" else [self.program(name)]
+        return zipped(paths)
+
+
+def zipped(paths: list[Path]) -> int:
+    """How long a zip of these files is."""
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, path in enumerate(paths):
+            archive.write(path, f"{number}")
+    return len(buffer.getvalue())
+
+
+def peer_files() -> list[Path]:
+    """What a function with the peer's handler has to bring if it brings its libraries itself."""
+    packages = next((VENV / "lib").glob("python*/site-packages"))
+    library = (path for path in packages.rglob("*") if path.is_file())
+    skipped = set(NOT_DEPLOYED)
+    kept = (path for path in library if not skipped & set(path.relative_to(packages).parts))
+    return [PEER / "handler.py", *sorted(kept)]
+
+
+def check_machine(*, valgrind: bool = False, peer: bool = True) -> None:
+    """Fails with a sentence about what is missing, and how to get it."""
+    if platform.system() != "Linux" or not Path("/proc/self/schedstat").exists():
+        raise Failure("CPU time is read from /proc/<pid>/schedstat, so this needs Linux")
+    needed = dict(DEBIAN_PACKAGES) if peer and not is_installed() else {}
+    if valgrind:
+        needed["valgrind"] = "valgrind"
+    missing = {command: name for command, name in needed.items() if not shutil.which(command)}
+    if missing:
+        commands, packages = ", ".join(missing), " ".join(sorted(set(missing.values())))
+        raise Failure(
+            f"not installed: {commands}",
+            f"Debian, Ubuntu: apt install {packages}",
+        )
+
+
+def bare_environment() -> dict[str, str]:
+    """What the driver itself is started with: nothing of the user's."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+
+
+def build(env: dict[str, str], *, others: bool = True) -> Contestants:
+    """Builds the function and the driver; with `others`, also what the function is compared with."""
+    if others and not is_installed():
+        install(env)
+    step("Building the function in release, and what it is measured with")
+    contestants = Contestants(target_folder(env))
+    target = ["--locked", "--target-dir", str(contestants.target)]
+    cargo(["build", "--release", "--bin", "bootstrap", *target], ROOT, env)
+    # One by one, so that no program gets features of a library that only another one asked for.
+    for name in ("bare", "requests") if others else ():
+        cargo(["build", "--release", "--package", name, *target], HERE, env)
+    cargo(["build", "--profile", "driver", "--package", "driver", *target], HERE, env)
+    return contestants
+
+
+def target_folder(env: dict[str, str]) -> Path:
+    metadata = subprocess.run(
+        ["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"],
+        cwd=ROOT,
+        check=False,
+        env=env,
+        stdout=subprocess.PIPE,
+    )
+    if metadata.returncode != 0:
+        raise Failure("cargo does not know its target folder; its reason is above")
+    return Path(json.loads(metadata.stdout)["target_directory"])
+
+
+def cargo(arguments: list[str], folder: Path, env: dict[str, str]) -> None:
+    if (
+        subprocess.run(
+            ["cargo", *arguments, "--quiet"], cwd=folder, env=env, check=False
+        ).returncode
+        != 0
+    ):
+        raise Failure(f"cargo {' '.join(arguments[:2])} failed; its reason is above")
+
+
+def is_installed() -> bool:
+    """Whether the peer's environment is there, complete and up to date."""
+    return STAMP.exists() and STAMP.read_text() == expected_stamp()
+
+
+def install(env: dict[str, str]) -> None:
+    """Makes the peer's environment anew. AWS's runtime client is compiled for it."""
+    step(f"Installing the peer's libraries into {shown(VENV)} (once, about two minutes)")
+    shutil.rmtree(VENV, ignore_errors=True)
+    python = str(VENV / "bin" / "python")
+    with PIP_LOG.open("wb") as log:
+        for command in (
+            [sys.executable, "-m", "venv", str(VENV)],
+            [python, "-m", "pip", "install", "--requirement", str(REQUIREMENTS), "--no-input",
+             "--progress-bar", "off", "--disable-pip-version-check"],
+        ):  # fmt: skip
+            if (
+                subprocess.run(command, check=False, env=env, stdout=log, stderr=log).returncode
+                != 0
+            ):
+                raise Failure(
+                    "the peer's libraries could not be installed",
+                    f"the first run needs a network; pip's output is in {shown(PIP_LOG)}",
+                )
+    STAMP.write_text(expected_stamp())
+    detail("done")
+
+
+def expected_stamp() -> str:
+    """What the environment was made from; it cannot be moved, nor outlive its interpreter."""
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    return f"{digest} {platform.python_version()} {VENV}\n"
