@@ -43,7 +43,7 @@ lint: tools ## Check formatting, lints, and which module may know which
 	@cargo fmt --check --manifest-path fuzz/Cargo.toml
 	@cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	@$(VENV)/ruff format --quiet --check $(PYTHON_CODE) && $(VENV)/ruff check --quiet $(PYTHON_CODE)
-	@cargo fmt --check --manifest-path benches/Cargo.toml
+	@cargo fmt --all --check --manifest-path benches/Cargo.toml
 	@cargo metadata --locked --format-version 1 --manifest-path benches/Cargo.toml >/dev/null
 	@.ci/check-rooms
 
