@@ -77,10 +77,7 @@ impl GrantState {
     /// What to refresh with: the stored state, unless a person has authorized anew since, by another credential in the
     /// definition.
     pub fn current(stored: Option<Self>, seed: &Seed, now: DateTime<Utc>) -> Self {
-        let kind = match seed {
-            Seed::RefreshToken(_) => CredentialKind::RefreshToken,
-            Seed::AccessToken(_) => CredentialKind::AccessToken,
-        };
+        let kind = seed.kind();
         let seed_sha256 = text::sha256_hex(seed.secret().expose_secret().as_bytes());
         match stored {
             Some(stored) if stored.seed_sha256 == seed_sha256 && stored.kind == kind => stored,

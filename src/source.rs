@@ -21,7 +21,7 @@ use url::{Host, Url};
 use self::fields::{Members, not_an_object};
 use crate::assertion::Assertion;
 use crate::dialect::{ErrorRule, RefreshRules, RequestForm, ResponseForm};
-use crate::grant::GrantState;
+use crate::grant::{CredentialKind, GrantState};
 use crate::report::{ErrorCode, SourceError};
 use crate::text;
 
@@ -106,6 +106,14 @@ impl Seed {
     pub fn secret(&self) -> &SecretString {
         match self {
             Self::RefreshToken(secret) | Self::AccessToken(secret) => secret,
+        }
+    }
+
+    /// What kind of credential it is.
+    pub fn kind(&self) -> CredentialKind {
+        match self {
+            Self::RefreshToken(_) => CredentialKind::RefreshToken,
+            Self::AccessToken(_) => CredentialKind::AccessToken,
         }
     }
 }

@@ -16,19 +16,35 @@ fn is_printable(character: char) -> bool {
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The text with every occurrence of every secret masked, in all forms in which servers echo them.
-pub fn masked<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
-    let mut forms: Vec<Cow<'_, str>> = secrets.filter(|secret| !secret.is_empty()).flat_map(echoes).collect();
-    // Longest first: a secret that contains another must not leave its rest behind.
-    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    forms.iter().fold(text.to_owned(), |text, form| text.replace(form.as_ref(), MASK))
+/// Secrets in all forms in which servers echo them, worked out once for many texts.
+pub struct Echoes<'a> {
+    /// Each form, and whether it is looked for within texts. Longest first: a secret that contains another must not
+    /// leave its rest behind.
+    forms: Vec<(Cow<'a, str>, bool)>,
 }
 
-/// Whether a text is or holds a secret, in any form. Short words occur by chance, so they count only as the whole text.
-pub fn holds(text: &str, secret: &str) -> bool {
-    const SHORTEST_TO_SEEK: usize = 8;
-    let sought = secret.len() >= SHORTEST_TO_SEEK;
-    !secret.is_empty() && echoes(secret).iter().any(|form| text == form || sought && text.contains(form.as_ref()))
+impl<'a> Echoes<'a> {
+    /// Of these secrets.
+    pub fn of(secrets: impl Iterator<Item = &'a str>) -> Self {
+        const SHORTEST_TO_SEEK: usize = 8;
+        let forms = |secret| {
+            let sought = str::len(secret) >= SHORTEST_TO_SEEK;
+            echoes(secret).into_iter().map(move |form| (form, sought))
+        };
+        let mut forms: Vec<_> = secrets.filter(|secret| !secret.is_empty()).flat_map(forms).collect();
+        forms.sort_by_key(|(form, _)| std::cmp::Reverse(form.len()));
+        Self { forms }
+    }
+
+    /// The text with every occurrence of every secret masked.
+    pub fn masked(&self, text: &str) -> String {
+        self.forms.iter().fold(text.to_owned(), |text, (form, _)| text.replace(form.as_ref(), MASK))
+    }
+
+    /// Whether a text is or holds a secret. Short words occur by chance, so they count only as the whole text.
+    pub fn occur_in(&self, text: &str) -> bool {
+        self.forms.iter().any(|(form, sought)| text == form || *sought && text.contains(form.as_ref()))
+    }
 }
 
 /// A secret as servers echo it: as it is, form-encoded, and percent-encoded (RFC 3986), with hex digits in either case.
@@ -97,17 +113,19 @@ mod tests {
         assert_eq!(printable("äöü", 2), "äö");
     }
 
+    fn masked(text: &str, secrets: &[&str]) -> String {
+        Echoes::of(secrets.iter().copied()).masked(text)
+    }
+
+    fn holds(text: &str, secret: &str) -> bool {
+        Echoes::of([secret].into_iter()).occur_in(text)
+    }
+
     #[test]
     fn a_secret_is_masked_in_every_form() {
         let secrets = ["p@ss word", "p@ss"];
-        assert_eq!(
-            masked("sent p@ss word, p%40ss+word and p%40ss%20word", secrets.into_iter()),
-            "sent ***, *** and ***"
-        );
-        assert_eq!(
-            masked("a%20b%C3%BC~*, a%20b%c3%bc%7e*, a%20b%C3%BC~%2A", ["a b\u{fc}~*"].into_iter()),
-            "***, ***, ***"
-        );
+        assert_eq!(masked("sent p@ss word, p%40ss+word and p%40ss%20word", &secrets), "sent ***, *** and ***");
+        assert_eq!(masked("a%20b%C3%BC~*, a%20b%c3%bc%7e*, a%20b%C3%BC~%2A", &["a b\u{fc}~*"]), "***, ***, ***");
     }
 
     #[test]

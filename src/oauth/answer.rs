@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::expiry::{self, REFRESH_TOKEN_LIFETIMES};
 use super::{Answer, Exchange, Rejection, TokenAnswer, body};
 use crate::dialect::Pointer;
-use crate::text;
+use crate::text::Echoes;
 
 impl Exchange<'_> {
     /// Reads the answer to the request that was sent at `issued_at`; it is `now` when it has come.
@@ -46,8 +46,7 @@ impl Exchange<'_> {
         let refresh_token = string(&response.refresh_token);
         let id_token = document.get("id_token").and_then(Value::as_str).filter(|text| !text.is_empty());
         let current = self.credential.map(SecretString::expose_secret);
-        let withheld: Vec<&str> =
-            self.definition.withheld().chain(current).chain(refresh_token).chain(id_token).collect();
+        let secrets = Echoes::of(self.definition.withheld().chain(current).chain(refresh_token).chain(id_token));
         TokenAnswer {
             access_token: SecretString::from(access_token),
             token_type: match string(&response.token_type) {
@@ -59,12 +58,12 @@ impl Exchange<'_> {
             expires_at: expiry::access_token_expiry(document, access_token, response, issued_at),
             refresh_token: refresh_token.map(SecretString::from),
             grant_expiry: expiry::grant_expiry(document, response, issued_at),
-            extra: self.extra(document, &withheld),
+            extra: self.extra(document, &secrets),
         }
     }
 
     /// The members that readers of the token document may need (`instance_url`, `api_domain`, ...).
-    fn extra(&self, document: &Value, withheld: &[&str]) -> Map<String, Value> {
+    fn extra(&self, document: &Value, secrets: &Echoes<'_>) -> Map<String, Value> {
         const READ: [&str; 4] = ["/expires_in", "/error", "/error_description", "/error_uri"];
         let response = &self.flow.response;
         let tokens = [&response.access_token, &response.token_type, &response.refresh_token, &response.scope];
@@ -77,7 +76,7 @@ impl Exchange<'_> {
             .chain(READ)
             .chain(usual_expiries.iter().map(String::as_str))
             .collect();
-        match without_credentials("", "", document, &Withheld { secrets: withheld, read: &read }) {
+        match without_credentials("", "", document, &Withheld { secrets, read: &read }) {
             Some(Value::Object(members)) => members,
             _ => Map::new(),
         }
@@ -87,20 +86,20 @@ impl Exchange<'_> {
 /// What is left out of `extra`.
 struct Withheld<'a> {
     /// Values.
-    secrets: &'a [&'a str],
+    secrets: &'a Echoes<'a>,
     /// Places that were read.
     read: &'a [&'a str],
 }
 
 /// The value at a place without anything that refreshes or identifies; `None` if it is such a thing itself.
 fn without_credentials(place: &str, name: &str, value: &Value, withheld: &Withheld<'_>) -> Option<Value> {
-    let holds_any = |text: &str| withheld.secrets.iter().any(|secret| text::holds(text, secret));
-    if describes_a_credential(name) || holds_any(name) || !place.is_empty() && withheld.read.contains(&place) {
+    let secrets = withheld.secrets;
+    if describes_a_credential(name) || secrets.occur_in(name) || !place.is_empty() && withheld.read.contains(&place) {
         return None;
     }
     match value {
-        Value::String(text) if holds_any(text) => None,
-        Value::Number(number) if holds_any(&number.to_string()) => None,
+        Value::String(text) if secrets.occur_in(text) => None,
+        Value::Number(number) if secrets.occur_in(&number.to_string()) => None,
         Value::Object(members) => {
             let kept: Map<_, _> = members
                 .iter()

@@ -10,7 +10,7 @@ use super::{Answer, Exchange, Rejection, body};
 use crate::dialect::{ErrorClass, ErrorRule, Evidence, scalar_text};
 use crate::report::{ErrorCode, SourceError};
 use crate::retry::{self, Repeat};
-use crate::text;
+use crate::text::{self, Echoes};
 
 /// Longest `provider_error`, in characters.
 const LONGEST_PROVIDER_ERROR: usize = 500;
@@ -137,10 +137,10 @@ impl Exchange<'_> {
     fn masked(&self, words: &str) -> String {
         let basic = self.basic_credentials();
         let current = self.credential.map(SecretString::expose_secret);
-        let secrets = || self.definition.secrets().chain(current).chain([basic.as_str()]);
+        let secrets = Echoes::of(self.definition.secrets().chain(current).chain([basic.as_str()]));
         // Twice: making it printable may join what was apart.
-        let printable = text::printable(&text::masked(words, secrets()), usize::MAX);
-        text::without_jwts(&text::masked(&printable, secrets()))
+        let printable = text::printable(&secrets.masked(words), usize::MAX);
+        text::without_jwts(&secrets.masked(&printable))
     }
 }
 

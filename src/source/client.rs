@@ -32,12 +32,18 @@ enum Subject {
     Required,
 }
 
-/// What assertions say besides the definition's own fields.
+/// What assertions say and are signed with, read once: a key takes long to check.
 pub(super) struct AssertionForm {
-    subject: Subject,
+    subject_rule: Subject,
     scope_is_claim: bool,
     lifetime: TimeDelta,
     claims: Vec<(String, String)>,
+    key_id: Option<String>,
+    audience: Option<String>,
+    subject: Option<String>,
+    /// DER of the leaf.
+    certificate: Option<Vec<u8>>,
+    key: Option<SigningKey>,
 }
 
 impl Fields {
@@ -120,19 +126,20 @@ impl Fields {
                 _ => section.fault("claims", "must be an object of strings"),
             }
         }
-        let form = AssertionForm {
-            subject: section.choice("subject", &subjects).unwrap_or(Subject::Client),
-            scope_is_claim: section.boolean("scope").unwrap_or(false),
+        let subject_rule = section.choice("subject", &subjects).unwrap_or(Subject::Client);
+        let scope_is_claim = section.boolean("scope").unwrap_or(false);
+        self.absorb(section);
+        AssertionForm {
+            subject_rule,
+            scope_is_claim,
             lifetime: lifetime.unwrap_or(DEFAULT_LIFETIME),
             claims,
-        };
-        self.absorb(section);
-        for field in ["key_id", "assertion_audience", "assertion_subject"] {
-            self.string(field);
+            key_id: self.string("key_id"),
+            audience: self.string("assertion_audience"),
+            subject: self.string("assertion_subject"),
+            certificate: self.certificates("certificate").and_then(|chain| chain.first().map(|leaf| leaf.to_vec())),
+            key: self.signing_key(),
         }
-        self.certificates("certificate");
-        self.signing_key();
-        form
     }
 
     /// An assertion; `purpose` is what its key is required for.
@@ -143,24 +150,23 @@ impl Fields {
         scope: Option<&str>,
         purpose: &str,
     ) -> Option<Assertion> {
-        if form.subject == Subject::Required && !self.has("assertion_subject") {
+        if form.subject_rule == Subject::Required && !self.has("assertion_subject") {
             self.fault("assertion_subject", "is required: for whom a token is asked");
         }
         if !self.has("private_key") {
             self.fault("private_key", format_args!("is required for {purpose}"));
         }
-        let of_client = if form.subject == Subject::Client { client_id.map(str::to_owned) } else { None };
-        let certificate = self.certificates("certificate").and_then(|chain| chain.into_iter().next());
+        let of_client = if form.subject_rule == Subject::Client { client_id.map(str::to_owned) } else { None };
         Some(Assertion {
-            key: self.signing_key()?,
-            key_id: self.string("key_id"),
+            key: form.key.clone()?,
+            key_id: form.key_id.clone(),
             issuer: client_id?.to_owned(),
-            subject: self.string("assertion_subject").or(of_client),
-            audience: self.string("assertion_audience"),
+            subject: form.subject.clone().or(of_client),
+            audience: form.audience.clone(),
             scope: scope.filter(|_| form.scope_is_claim).map(str::to_owned),
             claims: form.claims.clone(),
             lifetime: form.lifetime,
-            certificate: certificate.map(|certificate| certificate.to_vec()),
+            certificate: form.certificate.clone(),
         })
     }
 

@@ -363,23 +363,26 @@ async fn strict(subject: &'static str, name: &'static str) -> (MockServer, Strin
     (server, key.serialize_pem())
 }
 
-#[tokio::test]
-async fn rfc7523_3_an_assertion_that_authenticates_the_client_stands_a_strict_servers_checks() {
-    let (server, private_key) = strict("client", "client_assertion").await;
+/// The requests, one of them a repeat, with which a client with this key gets two tokens.
+async fn harvested_twice(server: &MockServer, private_key: &str, fields: Value) -> Vec<Request> {
     let deployment = Deployment::new().await;
-    let definition = json!({
+    let client = json!({
         "token_endpoint": format!("{}/token", server.uri()), "client_id": "client", "private_key": private_key,
-        "token_endpoint_auth_method": "private_key_jwt",
     });
-    deployment.define("acme", definition).await;
-
+    deployment.define("acme", and(client, fields)).await;
     for generation in [1, 2] {
         assert_refreshed(&deployment.harvest(json!({"force": true})).await, "acme", generation);
     }
-
-    let sent = requests(&server).await;
+    let sent = requests(server).await;
     assert_eq!(sent.len(), 3);
-    for request in &sent {
+    sent
+}
+
+#[tokio::test]
+async fn rfc7523_3_an_assertion_that_authenticates_the_client_stands_a_strict_servers_checks() {
+    let (server, private_key) = strict("client", "client_assertion").await;
+    let fields = json!({"token_endpoint_auth_method": "private_key_jwt"});
+    for request in &harvested_twice(&server, &private_key, fields).await {
         assert_eq!(names(request), ["client_assertion", "client_assertion_type", "client_id", "grant_type"]);
         let kind = parameter(request, "client_assertion_type");
         assert_eq!(kind.as_deref(), Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
@@ -391,20 +394,8 @@ async fn rfc7523_3_an_assertion_that_authenticates_the_client_stands_a_strict_se
 #[tokio::test]
 async fn rfc7523_3_an_assertion_that_is_the_grant_stands_a_strict_servers_checks() {
     let (server, private_key) = strict("somebody@example.com", "assertion").await;
-    let deployment = Deployment::new().await;
-    let definition = json!({
-        "token_endpoint": format!("{}/token", server.uri()), "client_id": "client", "private_key": private_key,
-        "grant_type": JWT_BEARER, "assertion_subject": "somebody@example.com", "scope": "read",
-    });
-    deployment.define("acme", definition).await;
-
-    for generation in [1, 2] {
-        assert_refreshed(&deployment.harvest(json!({"force": true})).await, "acme", generation);
-    }
-
-    let sent = requests(&server).await;
-    assert_eq!(sent.len(), 3);
-    for request in &sent {
+    let fields = json!({"grant_type": JWT_BEARER, "assertion_subject": "somebody@example.com", "scope": "read"});
+    for request in &harvested_twice(&server, &private_key, fields).await {
         assert_eq!(names(request), ["assertion", "grant_type", "scope"]);
         assert_eq!(parameter(request, "grant_type").as_deref(), Some("urn:ietf:params:oauth:grant-type:jwt-bearer"),);
     }
