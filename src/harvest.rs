@@ -22,9 +22,7 @@ use crate::grant::Lease;
 use crate::incident::Incident;
 use crate::message::{Message, TokenEvent};
 use crate::oauth::Rejection;
-use crate::ports::{
-    Clock as _, IncidentStore as _, Ports, Publisher as _, SecretStore as _, StoreError, Tagged, World,
-};
+use crate::ports::{Clock as _, Ports, Publisher as _, SecretStore as _, StoreError, Tagged, World};
 use crate::report::{ErrorCode, Outcome, Report, SourceError, SourceReport, Warning, WarningCode, rfc3339};
 use crate::retry::Deadline;
 use crate::source::{Catalog, Source, SourceName};
@@ -85,8 +83,8 @@ struct Run<'a> {
     event: &'a Event,
     started_at: DateTime<Utc>,
     deadline: Deadline,
-    /// Names of the sources that have an incident; `None`: they could not be listed, so none is judged.
-    open_incidents: Option<BTreeSet<String>>,
+    /// Names of the sources that have an incident, listed once; `None`: they could not be, so none is judged.
+    open_incidents: OnceCell<Option<BTreeSet<String>>>,
     /// The first trouble with incidents.
     trouble: RefCell<Option<StoreError>>,
     /// Definitions read anew in this run, once, after a server refused a client.
@@ -162,14 +160,13 @@ impl<P: Ports> Harvester<P> {
     pub async fn harvest(&self, event: &Event, run_id: &str, deadline: DateTime<Utc>) -> Result<Report, HarvestError> {
         let started_at = self.world.clock.now();
         let catalog = self.catalog(started_at).await.map_err(HarvestError::DefinitionsUnreadable)?;
-        let listed = self.world.state.open_incidents().await;
         let run = Run {
             id: run_id,
             event,
             started_at,
             deadline: Deadline::new(started_at, deadline),
-            trouble: RefCell::new(listed.as_ref().err().cloned()),
-            open_incidents: listed.ok(),
+            open_incidents: OnceCell::new(),
+            trouble: RefCell::default(),
             reread: OnceCell::new(),
             discovered: RefCell::default(),
         };
@@ -253,10 +250,10 @@ impl<P: Ports> Harvester<P> {
         source: &Result<Arc<Source>, SourceError>,
         progress: &Progress,
     ) -> Result<Done, SourceError> {
-        self.read_incident(run, name, progress).await;
         match source {
             Ok(source) => self.refresh_if_due(run, source, progress).await,
             Err(error) => {
+                self.read_incident(run, name, progress).await;
                 // How long the old token works decides how urgent it is to mend the definition.
                 if let Some(name) = SourceName::parse(name).filter(|_| error.code != ErrorCode::SourceUnknown) {
                     let _ = self.head(&name, progress).await;

@@ -1,16 +1,17 @@
-//! Authorization servers over `reqwest`.
+//! Authorization servers over HTTP.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::time::Duration;
 
-use reqwest::header::LOCATION;
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use http::header::LOCATION;
+use http::{Method, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
+use crate::connection::{Connections, Unanswered};
 use crate::dialect::RequestMethod;
 use crate::oauth::{Answer, Body, LARGEST_ANSWER_BYTES, Rejection, Request};
 use crate::ports::AuthorizationServer;
@@ -19,76 +20,64 @@ use crate::source::Tls;
 use crate::text;
 use crate::tls::{self, ExtraRoots};
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How long an idle connection is kept: for the other sources of a run, not for the next run, by which time the
-/// server has closed it.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// HTTP clients: one for everybody, and one for each source that trusts or presents certificates of its own.
+/// Connections: those for everybody, and those of each source that trusts or presents certificates of its own.
 #[derive(Debug)]
 pub struct HttpAuthorizationServer {
     extra_roots: ExtraRoots,
-    usual: Client,
-    special: RefCell<HashMap<String, Client>>,
+    usual: Connections,
+    special: RefCell<HashMap<String, Connections>>,
 }
 
 impl HttpAuthorizationServer {
     /// Uses `usual` wherever a definition asks for nothing else.
-    pub fn new(usual: Client, extra_roots: ExtraRoots) -> Self {
+    pub fn new(usual: Connections, extra_roots: ExtraRoots) -> Self {
         Self { extra_roots, usual, special: RefCell::default() }
     }
 
-    fn client(&self, tls: &Tls) -> Result<Client, SourceError> {
+    fn connections(&self, tls: &Tls) -> Result<Connections, SourceError> {
         if tls.is_default() {
             return Ok(self.usual.clone());
         }
         let key = identity(tls);
-        if let Some(client) = self.special.borrow().get(&key) {
-            return Ok(client.clone());
+        if let Some(connections) = self.special.borrow().get(&key) {
+            return Ok(connections.clone());
         }
-        let client = client(&self.extra_roots, tls)?;
-        self.special.borrow_mut().insert(key, client.clone());
-        Ok(client)
+        let connections = Connections::new(tls::client_config(&self.extra_roots, tls)?);
+        self.special.borrow_mut().insert(key, connections.clone());
+        Ok(connections)
     }
 }
 
 impl AuthorizationServer for HttpAuthorizationServer {
     async fn send(&self, request: &Request, tls: &Tls, timeout: Duration) -> Result<Answer, Rejection> {
-        let client = self.client(tls).map_err(Rejection::terminal)?;
-        let mut builder = match request.method {
-            RequestMethod::Get => client.get(request.url.clone()),
-            RequestMethod::Post => client.post(request.url.clone()),
-        }
-        .timeout(timeout);
-        for (name, value) in &request.headers {
-            builder = builder.header(name, value.expose_secret());
-        }
-        if let Some(body) = &request.body {
-            builder = builder.body(body.expose_secret().to_owned());
-        }
-        let response = builder.send().await.map_err(|error| unanswered(&error))?;
-        read(response).await
+        let connections = self.connections(tls).map_err(Rejection::terminal)?;
+        let built = build(request).map_err(|_| {
+            let message = "the request can't be built from the definition";
+            Rejection::terminal(SourceError::new(ErrorCode::DefinitionInvalid, message))
+        })?;
+        let answer = async {
+            let response = connections.send(built).await.map_err(|unanswered| rejection(&unanswered))?;
+            Ok(read(response, &request.url).await)
+        };
+        tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_elapsed| {
+            let message = "the endpoint did not answer in time";
+            Err(Rejection::lost(SourceError::new(ErrorCode::EndpointTimeout, message)))
+        })
     }
 }
 
-/// A client for everybody: token endpoints and AWS.
-pub fn usual_client(extra_roots: &ExtraRoots) -> Result<Client, SourceError> {
-    client(extra_roots, &Tls::default())
-}
-
-/// A client that follows no redirect, asks no proxy, and keeps nothing but connections.
-fn client(extra_roots: &ExtraRoots, tls: &Tls) -> Result<Client, SourceError> {
-    Client::builder()
-        .tls_backend_preconfigured(tls::client_config(extra_roots, tls)?)
-        .redirect(Policy::none())
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|_| SourceError::new(ErrorCode::Internal, "the HTTP client can't be set up"))
+/// The request as it goes out.
+fn build(request: &Request) -> Result<http::Request<crate::connection::Body>, http::Error> {
+    let method = match request.method {
+        RequestMethod::Get => Method::GET,
+        RequestMethod::Post => Method::POST,
+    };
+    let mut builder = http::Request::builder().method(method).uri(request.url.as_str());
+    for (name, value) in &request.headers {
+        builder = builder.header(name, value.expose_secret());
+    }
+    let body = request.body.as_ref().map(|body| body.expose_secret().to_owned()).unwrap_or_default();
+    builder.body(Full::from(body).map_err(|never| match never {}).boxed_unsync())
 }
 
 /// A name for the certificates of a source, without them.
@@ -102,57 +91,39 @@ fn identity(tls: &Tls) -> String {
 }
 
 /// Reads the answer up to its cap.
-async fn read(mut response: Response) -> Result<Answer, Rejection> {
-    let headers: Vec<(String, String)> = response
-        .headers()
+async fn read(response: Response<Incoming>, url: &Url) -> Answer {
+    let (head, mut frames) = response.into_parts();
+    let headers: Vec<(String, String)> = head
+        .headers
         .iter()
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
         .collect();
-    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-    let redirects_to = location
-        .and_then(|location| response.url().join(location).ok())
-        .map(|url: Url| url.origin().ascii_serialization());
+    let location = head.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    let redirects_to =
+        location.and_then(|location| url.join(location).ok()).map(|url| url.origin().ascii_serialization());
 
     let mut bytes = Vec::new();
     let body = loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if bytes.len() + chunk.len() > LARGEST_ANSWER_BYTES => break Body::TooLarge,
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Ok(None) => break Body::Whole(bytes),
-            Err(error) if error.is_timeout() => return Err(unanswered(&error)),
-            Err(_) => break Body::CutShort,
+        match frames.frame().await {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if bytes.len() + data.len() > LARGEST_ANSWER_BYTES => break Body::TooLarge,
+                Ok(data) => bytes.extend_from_slice(&data),
+                Err(_trailers) => {}
+            },
+            None => break Body::Whole(bytes),
+            Some(Err(_)) => break Body::CutShort,
         }
     };
-    Ok(Answer { status: response.status().as_u16(), headers, redirects_to, body })
+    Answer { status: head.status.as_u16(), headers, redirects_to, body }
 }
 
-/// Why there was no answer. `reqwest`'s own words name the URL, whose query may hold a secret, so they are not used.
-fn unanswered(error: &reqwest::Error) -> Rejection {
-    let causes: Vec<&(dyn std::error::Error + 'static)> =
-        std::iter::successors(error.source(), |cause| (*cause).source()).collect();
-    let detail = causes.last().map(|cause| text::printable(&cause.to_string(), 200)).unwrap_or_default();
-    let tls = causes.iter().any(|cause| is_tls(*cause));
-
-    let unreachable = |message: String| SourceError::new(ErrorCode::EndpointUnreachable, message);
-    if tls {
+/// Whether a request that had no answer is worth another try.
+fn rejection(unanswered: &Unanswered) -> Rejection {
+    let error = SourceError::new(ErrorCode::EndpointUnreachable, unanswered.to_string());
+    match unanswered {
         // A certificate does not become valid within seconds.
-        Rejection::terminal(unreachable(format!("no secure connection to the endpoint: {detail}")))
-    } else if error.is_connect() && error.is_timeout() {
-        Rejection::transient(unreachable("no connection to the endpoint in time".to_owned()))
-    } else if error.is_connect() {
-        Rejection::transient(unreachable(format!("no connection to the endpoint: {detail}")))
-    } else if error.is_timeout() {
-        Rejection::lost(SourceError::new(ErrorCode::EndpointTimeout, "the endpoint did not answer in time"))
-    } else if error.is_builder() {
-        let message = "the request can't be built from the definition";
-        Rejection::terminal(SourceError::new(ErrorCode::DefinitionInvalid, message))
-    } else {
-        Rejection::lost(unreachable(format!("the connection broke before an answer came: {detail}")))
+        Unanswered::Insecure(_) => Rejection::terminal(error),
+        Unanswered::ConnectTimeout | Unanswered::Unreachable(_) => Rejection::transient(error),
+        Unanswered::Broken(_) => Rejection::lost(error),
     }
-}
-
-/// Whether this is rustls's error. I/O errors wrap it, and hide it from `source()`.
-fn is_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    cause.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_tls(inner))
 }

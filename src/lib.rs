@@ -18,7 +18,8 @@
 //!
 //! The world:
 //! - [`config`]: the environment
-//! - [`http`]: authorization servers; [`tls`]: whom to trust
+//! - [`connection`]: HTTP over TLS, for all that is outside; [`tls`]: whom to trust
+//! - [`http`]: authorization servers
 //! - [`aws`]: Secrets Manager, S3, SNS
 //! - [`system`]: clock and randomness
 //! - [`telemetry`]: logs and metrics
@@ -29,6 +30,7 @@ pub mod alert;
 pub mod assertion;
 pub mod aws;
 pub mod config;
+pub mod connection;
 pub mod dialect;
 pub mod duration;
 pub mod event;

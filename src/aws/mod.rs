@@ -21,6 +21,7 @@ pub use self::secrets_manager::SecretsManager;
 pub use self::sns::SnsPublisher;
 
 use crate::config::Config;
+use crate::connection::Connections;
 use crate::ports::StoreError;
 use crate::text;
 
@@ -38,9 +39,9 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Builds the clients on one HTTP client. Connects to nothing yet.
-    pub fn new(config: &Config, http_client: reqwest::Client) -> Self {
-        let shared = shared_config(config, http_client);
+    /// Builds the clients on one pool of connections. Connects to nothing yet.
+    pub fn new(config: &Config, connections: Connections) -> Self {
+        let shared = shared_config(config, connections);
         let (tokens, state) = s3::stores(&shared, config);
         Self {
             secrets: SecretsManager::new(&shared, config),
@@ -55,7 +56,7 @@ impl Clients {
 ///
 /// Region and credentials come from the environment, where Lambda puts them. The SDK's own chain (profiles, STS,
 /// instance metadata, ...) would find nothing there.
-pub fn shared_config(config: &Config, http_client: reqwest::Client) -> SdkConfig {
+pub fn shared_config(config: &Config, connections: Connections) -> SdkConfig {
     let credentials = &config.runtime.credentials;
     let session_token = credentials.session_token.as_ref().map(|token| token.expose_secret().to_owned());
     let credentials = Credentials::new(
@@ -69,7 +70,7 @@ pub fn shared_config(config: &Config, http_client: reqwest::Client) -> SdkConfig
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(config.runtime.region.clone()))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(connection::http_client(http_client))
+        .http_client(connection::http_client(connections))
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(
             TimeoutConfig::builder()

@@ -10,14 +10,16 @@ use tracing::{error, warn};
 
 use token_harvester::aws::{Clients, S3StateStore, S3TokenStore, SecretsManager, SnsPublisher};
 use token_harvester::config::{self, Config};
+use token_harvester::connection::Connections;
 use token_harvester::event::Event;
 use token_harvester::harvest::{HarvestError, Harvester};
-use token_harvester::http::{self, HttpAuthorizationServer};
+use token_harvester::http::HttpAuthorizationServer;
 use token_harvester::ports::{Clock as _, Ports, World};
 use token_harvester::report::Report;
+use token_harvester::source::Tls;
 use token_harvester::system::{SystemClock, SystemRandom};
 use token_harvester::telemetry;
-use token_harvester::tls::ExtraRoots;
+use token_harvester::tls::{self, ExtraRoots};
 
 /// The ports as they are in production.
 struct Lambda;
@@ -79,9 +81,10 @@ fn start() -> Result<Harvester<Lambda>, Diagnostic> {
     let invalid = |message: String| diagnostic("Runtime.ConfigInvalid", message);
     let config = Config::read(environment).map_err(|error| invalid(error.to_string()))?;
     let extra_roots = ExtraRoots::read(config.runtime.ssl_cert_file.as_deref()).map_err(invalid)?;
-    let http_client = http::usual_client(&extra_roots).map_err(|error| invalid(error.to_string()))?;
-    let clients = Clients::new(&config, http_client.clone());
-    let server = HttpAuthorizationServer::new(http_client, extra_roots);
+    let tls = tls::client_config(&extra_roots, &Tls::default()).map_err(|error| invalid(error.to_string()))?;
+    let connections = Connections::new(tls);
+    let clients = Clients::new(&config, connections.clone());
+    let server = HttpAuthorizationServer::new(connections, extra_roots);
 
     let world = World {
         clock: SystemClock,

@@ -1,5 +1,7 @@
 //! Incidents: read before a source is worked on, judged and kept after that, told to people once per run.
 
+use std::collections::BTreeSet;
+
 use tracing::{info, warn};
 
 use super::{Done, Harvested, Harvester, Progress, Run};
@@ -72,9 +74,15 @@ impl<P: Ports> Harvester<P> {
         Some(OwedForecast { forecast: Forecast { grant_expires_at, days }, expected })
     }
 
+    /// Names of the sources that have an incident: the first source that asks has them listed.
+    async fn open_incidents<'run>(&self, run: &'run Run<'_>) -> Option<&'run BTreeSet<String>> {
+        let list = || async { note_trouble(run, self.world.state.open_incidents().await) };
+        run.open_incidents.get_or_init(list).await.as_ref()
+    }
+
     /// Reads a source's incident into its progress.
     pub(super) async fn read_incident(&self, run: &Run<'_>, name: &str, progress: &Progress) {
-        if run.open_incidents.as_ref().is_some_and(|open| open.contains(name)) {
+        if self.open_incidents(run).await.is_some_and(|open| open.contains(name)) {
             let read = note_trouble(run, self.world.state.read_incident(name).await);
             progress.incident_unread.set(read.is_none());
             progress.incident.replace(read.flatten());
@@ -117,7 +125,7 @@ impl<P: Ports> Harvester<P> {
     ) -> Watched {
         let previous = progress.incident.take();
         let unknown = result.as_ref().is_err_and(|error| error.code == ErrorCode::SourceUnknown);
-        if run.event.dry_run || unknown || run.open_incidents.is_none() || progress.incident_unread.get() {
+        if run.event.dry_run || unknown || progress.incident_unread.get() || self.open_incidents(run).await.is_none() {
             return Watched { current: previous.clone(), previous, change: None };
         }
         let tried = progress.tried.take();
@@ -235,7 +243,8 @@ impl<P: Ports> Harvester<P> {
         if run.event.sources.is_some() {
             return;
         }
-        for name in run.open_incidents.iter().flatten().filter(|name| catalog.find(name).is_none()) {
+        let open = self.open_incidents(run).await;
+        for name in open.into_iter().flatten().filter(|name| catalog.find(name).is_none()) {
             let read = self.world.state.read_incident(name).await;
             self.close(run, note_trouble(run, read).flatten().as_ref()).await;
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use backon::Retryable as _;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use futures_util::future::join;
 use tracing::{info, warn};
 use url::Url;
 
@@ -54,7 +55,9 @@ impl<P: Ports> Harvester<P> {
         source: &Arc<Source>,
         progress: &Progress,
     ) -> Result<Done, SourceError> {
-        let stored = self.head(&source.name, progress).await?;
+        let incident = self.read_incident(run, source.name.as_str(), progress);
+        let ((), stored) = join(incident, self.head(&source.name, progress)).await;
+        let stored = stored?;
         let rule = self.rule(source);
         let now = self.world.clock.now();
         let Some(due) = token::due(stored.as_ref(), &source.definition, &rule, run.event.force, now) else {

@@ -227,6 +227,19 @@ async fn connections_that_break_or_never_come_about_are_tried_again_and_told_apa
 }
 
 #[tokio::test]
+async fn a_handshake_that_never_ends_is_no_connection_and_tried_again() {
+    let mute = Scripted::plain(vec![Reply::Hang]).await;
+    let deployment = Deployment::new().await;
+    deployment.define("mute", client_at(&mute.url.replace("http:", "https:"))).await;
+
+    let report = deployment.harvest_due().await;
+
+    let message = assert_failed(&report, "mute", ErrorCode::EndpointUnreachable);
+    assert_eq!(message, "no connection to the endpoint in time");
+    assert_eq!((line(&report, "mute").attempts, error(&report, "mute").retryable), (4, true));
+}
+
+#[tokio::test]
 async fn an_endpoint_that_hangs_ends_with_the_run_and_delays_nobody() {
     let good = || Reply::Send(sockets::granted("token"));
     let hanging = Scripted::plain(vec![good(), Reply::Hang]).await;

@@ -15,13 +15,15 @@ use serde_json::{Value, json};
 
 use token_harvester::aws::{self, Clients, S3StateStore, S3TokenStore, SecretsManager, SnsPublisher};
 use token_harvester::config::Config;
+use token_harvester::connection::Connections;
 use token_harvester::event::Event;
 use token_harvester::harvest::{HarvestError, Harvester};
-use token_harvester::http::{self, HttpAuthorizationServer};
+use token_harvester::http::HttpAuthorizationServer;
 use token_harvester::ports::{Clock, Ports, Random, World};
 use token_harvester::report::Report;
+use token_harvester::source::Tls;
 use token_harvester::system::{SystemClock, SystemRandom};
-use token_harvester::tls::ExtraRoots;
+use token_harvester::tls::{self, ExtraRoots};
 
 use super::process;
 
@@ -101,6 +103,11 @@ pub(crate) struct Deployment {
     alert_queue_url: String,
 }
 
+/// Connections that trust nobody but the usual authorities.
+fn connections() -> Connections {
+    Connections::new(tls::client_config(&ExtraRoots::default(), &Tls::default()).expect("TLS"))
+}
+
 impl Deployment {
     /// One that no other test sees.
     pub(crate) async fn new() -> Self {
@@ -123,8 +130,8 @@ impl Deployment {
             ("ENVIRONMENT", "test".to_owned()),
         ]);
         let config = Config::read(|name| variables.get(name).cloned()).expect("a configuration");
-        let http_client = http::usual_client(&ExtraRoots::default()).expect("an HTTP client");
-        let shared = aws::shared_config(&config, http_client).into_builder().endpoint_url(emulator).build();
+        let connections = connections();
+        let shared = aws::shared_config(&config, connections).into_builder().endpoint_url(emulator).build();
         let s3 = aws_sdk_s3::config::Builder::from(&shared).force_path_style(true).build();
         let s3 = aws_sdk_s3::Client::from_conf(s3);
         let sns = aws_sdk_sns::Client::new(&shared);
@@ -188,13 +195,13 @@ impl Deployment {
     /// A cold harvester.
     pub(crate) fn harvester(&self) -> Harvester<Real> {
         let config = Config::read(|name| self.variables.get(name).cloned()).expect("a configuration");
-        let http_client = http::usual_client(&ExtraRoots::default()).expect("an HTTP client");
-        let clients = Clients::new(&config, http_client.clone());
+        let connections = connections();
+        let clients = Clients::new(&config, connections.clone());
         let world = World {
             clock: self.clock.clone(),
             random: NoJitter,
             secrets: clients.secrets,
-            server: HttpAuthorizationServer::new(http_client, ExtraRoots::default()),
+            server: HttpAuthorizationServer::new(connections, ExtraRoots::default()),
             tokens: clients.tokens,
             state: clients.state,
             publisher: clients.publisher,
