@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::duration;
+use crate::grant::CredentialKind;
 use crate::incident::Severity;
 use crate::message::{LONGEST_SUBJECT, Message, SCHEMA_VERSION, ascii_line, moment};
 use crate::report::{ErrorCode, SourceError, rfc3339, rfc3339_seconds_option};
@@ -35,7 +36,9 @@ pub struct Entry<'a> {
     pub token_expires_at: Option<DateTime<Utc>>,
     /// Whether jobs have a token at all.
     pub has_token: bool,
-    /// Stated end of the refresh token, in a forecast.
+    /// What a person has to bring anew once the grant is dead.
+    pub credential: CredentialKind,
+    /// Stated end of that credential, in a forecast.
     pub grant_expires_at: Option<DateTime<Utc>>,
     /// When the harvester tries again.
     pub next_attempt_at: Option<DateTime<Utc>>,
@@ -233,7 +236,10 @@ impl<'a> Item<'a> {
         match (self.news, self.entry.error) {
             (News::Recovered, _) => "recovered",
             (_, Some(error)) => error.code.as_str(),
-            (News::Forecast, None) => "refresh token ends",
+            (News::Forecast, None) => match self.entry.credential {
+                CredentialKind::RefreshToken => "refresh token ends",
+                CredentialKind::AccessToken => "access token ends",
+            },
             (_, None) => "failing",
         }
     }
@@ -280,7 +286,7 @@ impl<'a> Item<'a> {
         let since = entry.opened_at.map(|time| format!(", since {}", past(time, now))).unwrap_or_default();
         let mut lines = vec![format!("{}: {} {news}{since}.", word(self.severity()), entry.source), self.token(now)];
         if let Some(error) = entry.error {
-            let (meaning, next_step) = advice(error.code);
+            let (meaning, next_step) = advice(error.code, entry.credential);
             lines.push(format!("What happened: {} ({}).", error.message, error.code.as_str()));
             lines.extend(error.provider_error.as_ref().map(|words| format!("The server said: {words}")));
             lines.push(format!("What it means: {meaning}"));
@@ -301,15 +307,16 @@ impl<'a> Item<'a> {
                 format!("ends at {}", moment(end, now))
             };
             lines.push(format!(
-                "{}: the refresh token of {} {when}, and the last refresh did not extend it.",
+                "{}: the {} of {} {when}, and the last refresh did not extend it.",
                 word(self.severity()),
+                entry.credential.in_words(),
                 entry.source
             ));
             lines.push("What it means: from then on the harvester can't get a new token.".to_owned());
-            lines.push(
-                "What to do: before that, authorize again and put the new refresh_token into the definition."
-                    .to_owned(),
-            );
+            lines.push(format!(
+                "What to do: before that, authorize again and put the new {} into the definition.",
+                entry.credential.field()
+            ));
             lines.push(look_up(ErrorCode::ReauthorizationRequired));
         } else {
             let what = entry.error.map_or("something will need a person", |error| error.message.as_str());
@@ -352,9 +359,10 @@ impl<'a> Item<'a> {
     }
 }
 
-/// For each code what it means and the one next step, in plain words.
-pub fn advice(code: ErrorCode) -> (&'static str, &'static str) {
-    match code {
+/// For each code what it means and the one next step, in plain words. `credential`: what a person brings anew where the
+/// grant is dead.
+fn advice(code: ErrorCode, credential: CredentialKind) -> (&'static str, String) {
+    let (meaning, next_step) = match code {
         ErrorCode::InvalidRequest => (
             "the server finds the request malformed or misses a parameter.",
             "compare the definition's params, headers and grant_type with the provider's documentation.",
@@ -366,7 +374,7 @@ pub fn advice(code: ErrorCode) -> (&'static str, &'static str) {
         ErrorCode::InvalidGrant => (
             "the server refused the refresh token or other grant: it has expired, was revoked or was used before.",
             "nothing at the first refusal; after the third in a row, or if the token ends sooner, authorize again and \
-             put the new refresh_token into the definition.",
+             put the new {credential} into the definition.",
         ),
         ErrorCode::UnauthorizedClient => (
             "the server knows the client but does not let it use this grant type, or its secret is wrong.",
@@ -420,9 +428,9 @@ pub fn advice(code: ErrorCode) -> (&'static str, &'static str) {
             "check the function's rights to the token bucket and to its KMS key.",
         ),
         ErrorCode::GrantStoreFailed => (
-            "the state bucket refused a lease, a read or a save; what happened says whether a refresh token was lost.",
-            "check the function's rights to the state bucket and to its KMS key; if a refresh token was lost, \
-             authorize again and put the new one into the definition.",
+            "the state bucket refused a lease, a read or a save; what happened says whether a credential was lost.",
+            "check the function's rights to the state bucket and to its KMS key; if a credential was lost, authorize \
+             again and put the new {credential} into the definition.",
         ),
         ErrorCode::VerificationFailed => (
             "the server gave a new token, but verify_url does not accept it; jobs keep the old one.",
@@ -430,7 +438,7 @@ pub fn advice(code: ErrorCode) -> (&'static str, &'static str) {
         ),
         ErrorCode::ReauthorizationRequired => (
             "the grant is dead: no new token comes until a person authorizes again.",
-            "authorize again at the provider and put the new refresh_token into the definition.",
+            "authorize again at the provider and put the new {credential} into the definition.",
         ),
         ErrorCode::OutOfTime => (
             "the run's time was used up before this source was done.",
@@ -440,7 +448,8 @@ pub fn advice(code: ErrorCode) -> (&'static str, &'static str) {
             "a fault of the harvester itself.",
             "look for the source's name in the function's log and report the fault to who maintains the harvester.",
         ),
-    }
+    };
+    (meaning, next_step.replace("{credential}", credential.field()))
 }
 
 fn look_up(code: ErrorCode) -> String {
@@ -512,6 +521,7 @@ mod tests {
             opened_at: Some(minutes(-60)),
             token_expires_at: Some(minutes(minutes_left)),
             has_token: true,
+            credential: CredentialKind::RefreshToken,
             grant_expires_at: None,
             next_attempt_at: Some(minutes(15)),
             owner: None,
@@ -527,6 +537,7 @@ mod tests {
             opened_at: None,
             token_expires_at: Some(minutes(120)),
             has_token: true,
+            credential: CredentialKind::RefreshToken,
             grant_expires_at: Some(now() + TimeDelta::days(days)),
             next_attempt_at: None,
             owner: None,
@@ -750,11 +761,26 @@ mod tests {
     }
 
     #[test]
+    fn a_mail_names_the_credential_that_a_person_brings_anew() {
+        let error = error(ErrorCode::ReauthorizationRequired);
+        for (credential, words, field) in [
+            (CredentialKind::RefreshToken, "refresh token", "refresh_token"),
+            (CredentialKind::AccessToken, "access token", "access_token"),
+        ] {
+            let dead = Entry { credential, ..failing("a", &error, 5) };
+            let ends = Entry { credential, ..ending("b", 7) };
+            let told = message(&Alert { opened: vec![dead], forecast: vec![ends], ..nothing() }).email;
+            assert_eq!(told.matches(&format!("put the new {field} into the definition.")).count(), 2, "{told}");
+            assert!(told.contains(&format!("the {words} of b ends at")), "{told}");
+        }
+    }
+
+    #[test]
     fn every_code_has_its_sentences_and_its_section() {
         let schema: Value = serde_json::from_str(include_str!("../schemas/alert-message.schema.json")).expect("JSON");
         for code in schema["$defs"]["error"]["properties"]["code"]["enum"].as_array().expect("a list") {
             let code: ErrorCode = serde_json::from_value(code.clone()).expect("a code");
-            let (meaning, next_step) = advice(code);
+            let (meaning, next_step) = advice(code, CredentialKind::RefreshToken);
             assert!(meaning.ends_with('.') && next_step.ends_with('.'), "{code:?}");
             let error = error(code);
             let email = message(&Alert { opened: vec![failing("a", &error, 5)], ..nothing() }).email;

@@ -48,6 +48,14 @@ impl CredentialKind {
             Self::AccessToken => "access token",
         }
     }
+
+    /// The definition's field that holds it.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::RefreshToken => "refresh_token",
+            Self::AccessToken => "access_token",
+        }
+    }
 }
 
 /// The current credential of a source. `Debug` does not show it.

@@ -18,7 +18,7 @@ use url::Url;
 
 use self::incidents::{OwedForecast, Watched};
 use crate::event::Event;
-use crate::grant::Lease;
+use crate::grant::{CredentialKind, Lease};
 use crate::incident::Incident;
 use crate::message::{Message, TokenEvent};
 use crate::oauth::Rejection;
@@ -142,6 +142,11 @@ impl Harvested {
     /// Who is asked when this source fails.
     fn owner(&self) -> Option<&str> {
         self.source.as_ref()?.definition.owner.as_deref()
+    }
+
+    /// What a person brings anew once its grant is dead; without a definition, what most grants have.
+    fn credential(&self) -> CredentialKind {
+        self.source.as_ref().map_or(CredentialKind::RefreshToken, |source| source.definition.credential())
     }
 
     /// What to do then.

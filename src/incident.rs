@@ -350,7 +350,7 @@ fn continued(previous: Option<&Incident>, error: SourceError, situation: &Situat
 fn dead_grant(refusal: SourceError) -> SourceError {
     let message = format!(
         "{}; this was the third time in a row, so the grant is dead: somebody must authorize again and put the new \
-         refresh_token into the definition",
+         credential into the definition",
         refusal.message
     );
     SourceError::new(ErrorCode::ReauthorizationRequired, message).with_provider_error(refusal.provider_error)
@@ -619,7 +619,7 @@ mod tests {
         assert_eq!(
             third.error.message,
             "it did not work; this was the third time in a row, so the grant is dead: somebody must authorize again \
-             and put the new refresh_token into the definition"
+             and put the new credential into the definition"
         );
         assert_eq!(third.error.provider_error.as_deref(), Some("the server's words"));
     }

@@ -259,6 +259,11 @@ impl Definition {
         definition::read(members).map_err(|faults| SourceError::new(ErrorCode::DefinitionInvalid, faults.join("; ")))
     }
 
+    /// What a person brings anew once the grant is dead.
+    pub fn credential(&self) -> CredentialKind {
+        self.seed.as_ref().map_or(CredentialKind::RefreshToken, Seed::kind)
+    }
+
     /// All kinds of requests that it makes.
     fn flows(&self) -> impl Iterator<Item = &Flow> {
         [&self.flow].into_iter().chain(self.then.as_deref()).chain(&self.steps)

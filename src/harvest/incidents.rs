@@ -194,6 +194,7 @@ impl<P: Ports> Harvester<P> {
                 opened_at: None,
                 token_expires_at: one.report.expires_at,
                 has_token: one.report.generation.is_some(),
+                credential: one.credential(),
                 grant_expires_at: None,
                 next_attempt_at: None,
                 owner: one.owner(),

@@ -578,8 +578,7 @@ fn held(source: &Arc<Source>, grant: GrantState) -> Granted {
 /// Nothing but a person can bring back a credential that was used up and whose successor could not be saved.
 fn grant_lost(source: &Source, error: &StoreError, token_is_stored: bool) -> SourceError {
     let token = if token_is_stored { "the new token is stored, but " } else { "" };
-    let kind = source.definition.seed.as_ref().map_or(CredentialKind::RefreshToken, Seed::kind);
-    let what = kind.in_words();
+    let what = source.definition.credential().in_words();
     let message = format!(
         "{token}the {what} that came with the answer is lost, since it could not be saved ({error}): authorize anew and \
          put the {what} into the definition"

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::fields::{Fields, Members, nearest, write_canonical};
-use super::flow::{CredentialKind, Role};
+use super::flow::{GrantCredential, Role};
 use super::{ClientAuthentication, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, Seed};
 use crate::assertion::JWT_BEARER;
 use crate::provider::{self, CUSTOM, Declaration};
@@ -127,7 +127,7 @@ pub(super) fn read(members: Members<Value>) -> Result<Option<Definition>, Vec<St
 
 /// What is special about a grant type besides the fields that it lays over the others.
 struct GrantRules {
-    credential: CredentialKind,
+    credential: GrantCredential,
     then: Option<String>,
     /// Fields that a definition must have: `scope`, `params.account_id`.
     required: Vec<String>,
@@ -203,9 +203,9 @@ impl Reader {
         let flow = self.flow(&mut fields, &role);
         let then = rules.then.filter(|then| *then != grant_type).map(|then| self.refresh_flow(written, &then));
         let seed = match rules.credential {
-            CredentialKind::RefreshToken => fields.seed("refresh_token").map(Seed::RefreshToken),
-            CredentialKind::AccessToken => fields.seed("access_token").map(Seed::AccessToken),
-            CredentialKind::None | CredentialKind::Assertion => None,
+            GrantCredential::RefreshToken => fields.seed("refresh_token").map(Seed::RefreshToken),
+            GrantCredential::AccessToken => fields.seed("access_token").map(Seed::AccessToken),
+            GrantCredential::None | GrantCredential::Assertion => None,
         };
         for field in HASHED_FIELDS {
             fields.secret(field);
@@ -285,9 +285,9 @@ impl Reader {
 
     fn grant_rules(&self, written: &mut Fields, grant_type: &str) -> GrantRules {
         let default = match grant_type {
-            "refresh_token" => CredentialKind::RefreshToken,
-            JWT_BEARER => CredentialKind::Assertion,
-            _ => CredentialKind::None,
+            "refresh_token" => GrantCredential::RefreshToken,
+            JWT_BEARER => GrantCredential::Assertion,
+            _ => GrantCredential::None,
         };
         let mut grants = Fields::new(Map::from_iter([("grants".to_owned(), Value::Object(self.grants.clone()))]));
         let mut rules = GrantRules { credential: default, then: None, required: Vec::new() };
@@ -296,10 +296,10 @@ impl Reader {
         for name in &names {
             let Some(mut grant) = all.section(name, &GRANT) else { continue };
             let credentials = [
-                ("none", CredentialKind::None),
-                ("refresh_token", CredentialKind::RefreshToken),
-                ("access_token", CredentialKind::AccessToken),
-                ("assertion", CredentialKind::Assertion),
+                ("none", GrantCredential::None),
+                ("refresh_token", GrantCredential::RefreshToken),
+                ("access_token", GrantCredential::AccessToken),
+                ("assertion", GrantCredential::Assertion),
             ];
             let credential = grant.choice("credential", &credentials);
             let then = grant.string("then");
@@ -320,7 +320,7 @@ impl Reader {
     /// How an access token that refreshes itself is refreshed.
     fn refresh_flow(&self, written: &mut Fields, grant_type: &str) -> Option<Flow> {
         let mut fields = Fields::new(self.values(grant_type));
-        let role = Role::Grant { grant_type: grant_type.to_owned(), credential: CredentialKind::AccessToken };
+        let role = Role::Grant { grant_type: grant_type.to_owned(), credential: GrantCredential::AccessToken };
         let flow = self.flow(&mut fields, &role);
         written.absorb(fields);
         flow

@@ -30,7 +30,7 @@ const RESERVED_HEADERS: [&str; 6] = ["connection", "content-length", "content-ty
 
 /// What a grant type is asked for with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CredentialKind {
+pub(super) enum GrantCredential {
     None,
     RefreshToken,
     AccessToken,
@@ -40,7 +40,7 @@ pub(super) enum CredentialKind {
 /// Whose request a flow is.
 pub(super) enum Role {
     /// The one that brings a token, or refreshes it.
-    Grant { grant_type: String, credential: CredentialKind },
+    Grant { grant_type: String, credential: GrantCredential },
     /// One that follows another.
     Step,
 }
@@ -51,23 +51,23 @@ impl Reader {
         let endpoint = self.endpoint(fields, role);
         let (credential, is_step) = match role {
             Role::Grant { credential, .. } => (*credential, false),
-            Role::Step => (CredentialKind::AccessToken, true),
+            Role::Step => (GrantCredential::AccessToken, true),
         };
         let has_secret = fields.has("client_secret") || fields.has("api_secret");
         let default = match credential {
-            CredentialKind::Assertion if !has_secret => AuthenticationMethod::None,
+            GrantCredential::Assertion if !has_secret => AuthenticationMethod::None,
             _ if is_step => AuthenticationMethod::None,
             _ => AuthenticationMethod::Basic,
         };
         let method = fields.authentication_method(default);
         let unnamed =
-            method == Some(AuthenticationMethod::None) && (is_step || credential == CredentialKind::Assertion);
+            method == Some(AuthenticationMethod::None) && (is_step || credential == GrantCredential::Assertion);
         let defaults = RequestDefaults {
             client_id: if unnamed { "" } else { "client_id" },
             credential: match credential {
-                CredentialKind::RefreshToken => "refresh_token",
-                CredentialKind::Assertion => "assertion",
-                CredentialKind::None | CredentialKind::AccessToken => "access_token",
+                GrantCredential::RefreshToken => "refresh_token",
+                GrantCredential::Assertion => "assertion",
+                GrantCredential::None | GrantCredential::AccessToken => "access_token",
             },
         };
         let request = fields.request_form(&defaults, method == Some(AuthenticationMethod::Post));
@@ -83,12 +83,12 @@ impl Reader {
         let client_id = fields.client_id();
         let named = match method {
             Some(AuthenticationMethod::Basic | AuthenticationMethod::PrivateKeyJwt) => true,
-            _ => request.client_id_parameter.is_some() || credential == CredentialKind::Assertion,
+            _ => request.client_id_parameter.is_some() || credential == GrantCredential::Assertion,
         };
         if named {
             fields.require_client_id();
         }
-        let is_assertion = credential == CredentialKind::Assertion;
+        let is_assertion = credential == GrantCredential::Assertion;
         let authenticates_by_assertion = method == Some(AuthenticationMethod::PrivateKeyJwt);
         if is_assertion || authenticates_by_assertion {
             self.fill_assertion_audience(fields);
@@ -106,7 +106,7 @@ impl Reader {
         let params = fields.params(&sent);
         let headers = fields.headers();
         let sets_authorization = matches!(authentication, Some(ClientAuthentication::Basic(_)));
-        let bearer = request.credential == CredentialPlace::Bearer && credential != CredentialKind::None;
+        let bearer = request.credential == CredentialPlace::Bearer && credential != GrantCredential::None;
         if sets_authorization && bearer {
             fields.fault("request.credential_in", "contradicts client_secret_basic: there is one Authorization header");
         }
@@ -122,10 +122,10 @@ impl Reader {
                 Role::Step => fields.string("grant_type"),
             },
             credential: match credential {
-                CredentialKind::None => Credential::None,
-                CredentialKind::RefreshToken => Credential::RefreshToken,
-                CredentialKind::AccessToken => Credential::AccessToken,
-                CredentialKind::Assertion => Credential::Assertion(Box::new(assertion??)),
+                GrantCredential::None => Credential::None,
+                GrantCredential::RefreshToken => Credential::RefreshToken,
+                GrantCredential::AccessToken => Credential::AccessToken,
+                GrantCredential::Assertion => Credential::Assertion(Box::new(assertion??)),
             },
             client_id,
             client_authentication: authentication?,
@@ -199,10 +199,10 @@ impl Reader {
 fn sent_parameters(
     request: &RequestForm,
     method: Option<AuthenticationMethod>,
-    credential: CredentialKind,
+    credential: GrantCredential,
 ) -> Vec<&str> {
     let credential = match &request.credential {
-        CredentialPlace::Parameter(name) if credential != CredentialKind::None => Some(name),
+        CredentialPlace::Parameter(name) if credential != GrantCredential::None => Some(name),
         _ => None,
     };
     let secret = Some(&request.client_secret_parameter).filter(|_| method == Some(AuthenticationMethod::Post));
