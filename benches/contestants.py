@@ -22,6 +22,10 @@ HERE = Path(__file__).resolve().parent
 PEER = HERE / "peer"
 REQUIREMENTS = PEER / "requirements.txt"
 VENV = LOCAL / "bench-venv"
+BUILT = LOCAL / "bench" / "built"
+ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "x86_64"
+ZIP = ROOT / "target" / "lambda" / ARCHITECTURE / "bootstrap" / "bootstrap.zip"
+"""What `make build` makes, and `make deploy` deploys."""
 STAMP = VENV / "complete"
 PIP_LOG = LOCAL / "bench-pip.log"
 
@@ -49,8 +53,8 @@ class Contestants:
         return self.target / "driver" / "driver"
 
     def program(self, name: str) -> Path:
-        """The file of a contestant that is one."""
-        return self.target / "release" / ("bootstrap" if name == "function" else name)
+        """The file of a contestant that is one; of the function: out of the zip."""
+        return BUILT / name / "bootstrap"
 
     def command(self, name: str) -> list[str]:
         """How a contestant is started."""
@@ -72,6 +76,8 @@ class Contestants:
 
     def zip_bytes(self, name: str) -> int:
         """Size of the zip to deploy; of the peer with its libraries, as `bytes`."""
+        if name == "function":
+            return ZIP.stat().st_size
         paths = peer_files() if name == "peer" else [self.program(name)]
         return zipped(paths)
 
@@ -116,18 +122,30 @@ def bare_environment() -> dict[str, str]:
 
 
 def build(env: dict[str, str], *, others: bool = True) -> Contestants:
-    """Builds the function and the driver; with `others`, also what the function is compared with."""
+    """Takes the function out of the zip and builds the driver; with `others`, also what the function is compared with."""
+    if not ZIP.exists():
+        raise Failure(f"{shown(ZIP)} is missing", f"make it: make build ARCH={ARCHITECTURE}")
     if others and not is_installed():
         install(env)
-    step("Building the function in release, and what it is measured with")
+    step("Building what the function is measured with")
     contestants = Contestants(target_folder(env))
-    target = ["--locked", "--target-dir", str(contestants.target)]
-    cargo(["build", "--release", "--bin", "bootstrap", *target], ROOT, env)
-    # One by one, so that no program gets features of a library that only another one asked for.
+    unpack(contestants.program("function"))
+    env = env | {"CARGO_TARGET_DIR": str(contestants.target)}
+    # As the function is built. One by one, so that none gets features of a library that another asked for.
     for name in ("bare", "requests") if others else ():
-        cargo(["build", "--release", "--package", name, *target], HERE, env)
-    cargo(["build", "--profile", "driver", "--package", "driver", *target], HERE, env)
+        machine = f"--{ARCHITECTURE.replace('_', '-')}"
+        folder = ["--lambda-dir", str(BUILT)]
+        cargo(["lambda", "build", "--release", "--locked", "--bin", name, machine, *folder], env)
+    cargo(["build", "--profile", "driver", "--locked", "--package", "driver"], env)
     return contestants
+
+
+def unpack(program: Path) -> None:
+    """Takes the function's program out of its zip."""
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(ZIP) as archive:
+        program.write_bytes(archive.read("bootstrap"))
+    program.chmod(0o755)
 
 
 def target_folder(env: dict[str, str]) -> Path:
@@ -143,14 +161,10 @@ def target_folder(env: dict[str, str]) -> Path:
     return Path(json.loads(metadata.stdout)["target_directory"])
 
 
-def cargo(arguments: list[str], folder: Path, env: dict[str, str]) -> None:
-    if (
-        subprocess.run(
-            ["cargo", *arguments, "--quiet"], cwd=folder, env=env, check=False
-        ).returncode
-        != 0
-    ):
-        raise Failure(f"cargo {' '.join(arguments[:2])} failed; its reason is above")
+def cargo(arguments: list[str], env: dict[str, str]) -> None:
+    command = ["cargo", *arguments, "--quiet"]
+    if subprocess.run(command, cwd=HERE, env=env, check=False).returncode != 0:
+        raise Failure(f"{' '.join(command[:3])} failed; its reason is above")
 
 
 def is_installed() -> bool:
