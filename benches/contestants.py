@@ -124,7 +124,10 @@ def bare_environment() -> dict[str, str]:
 def build(env: dict[str, str], *, others: bool = True) -> Contestants:
     """Takes the function out of the zip and builds the driver; with `others`, also what the function is compared with."""
     if not ZIP.exists():
-        raise Failure(f"{shown(ZIP)} is missing", f"make it: make build ARCH={ARCHITECTURE}")
+        raise Failure(
+            f"{shown(ZIP)} is missing",
+            f"on this machine: make bench ARCH={ARCHITECTURE}, or make bench-instructions ARCH={ARCHITECTURE}",
+        )
     if others and not is_installed():
         install(env)
     step("Building what the function is measured with")

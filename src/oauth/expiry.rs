@@ -34,7 +34,7 @@ pub(super) fn access_token_expiry(
         .into_iter()
         .flatten()
         .find_map(|expiry| end(expiry.path.find(document)?, expiry.form, issued_at))
-        .or_else(|| jwt_expiry(access_token, issued_at))
+        .or_else(|| plausible(jwt_exp(access_token)?, issued_at))
 }
 
 /// What an answer says of the refresh token's end.
@@ -63,10 +63,15 @@ fn end(value: &Value, form: ExpiryForm, issued_at: DateTime<Utc>) -> Option<Date
         ExpiryForm::EpochSeconds => since_1970(number(value)? * 1_000.0),
         ExpiryForm::EpochMilliseconds => since_1970(number(value)?),
         ExpiryForm::Iso8601 => iso8601(value.as_str()?.trim()),
-        ExpiryForm::Duration => Some(issued_at + duration::parse_sum(value.as_str()?).ok()?),
-        ExpiryForm::JwtExp => jwt_expiry(value.as_str()?, issued_at),
+        ExpiryForm::Duration => issued_at.checked_add_signed(duration::parse_sum(value.as_str()?).ok()?),
+        ExpiryForm::JwtExp => jwt_exp(value.as_str()?),
         ExpiryForm::None => None,
     }?;
+    plausible(end, issued_at)
+}
+
+/// An end, if it is after the beginning and within a century of it.
+fn plausible(end: DateTime<Utc>, issued_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     (end - issued_at >= TimeDelta::seconds(1) && end - issued_at <= LONGEST_LIFETIME).then_some(end)
 }
 
@@ -96,7 +101,7 @@ fn iso8601(text: &str) -> Option<DateTime<Utc>> {
 }
 
 /// The `exp` of a token that is a JWT (RFC 7519 section 4.1.4), unverified: it is only a hint.
-fn jwt_expiry(token: &str, issued_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn jwt_exp(token: &str) -> Option<DateTime<Utc>> {
     let mut parts = token.split('.');
     let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return None;
@@ -104,6 +109,5 @@ fn jwt_expiry(token: &str, issued_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let payload = BASE64_URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     let claims: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
     #[expect(clippy::cast_possible_truncation, reason = "beyond i64 is beyond any date")]
-    let exp = DateTime::from_timestamp(claims.get("exp")?.as_f64()? as i64, 0)?;
-    (exp > issued_at && exp - issued_at <= LONGEST_LIFETIME).then_some(exp)
+    DateTime::from_timestamp(claims.get("exp")?.as_f64()? as i64, 0)
 }

@@ -193,6 +193,17 @@ fn rfc7519_4_1_4_the_exp_of_a_jwt_stands_in_for_an_unstated_expiry() {
 }
 
 #[test]
+fn a_duration_that_fills_the_largest_answer_counts_as_unstated() {
+    let definition = definition(&json!({"response": {"expires": {"path": "/ttl", "form": "duration"}}}));
+    let expiry = |ttl: String| {
+        let answer = answer(200, json!({"access_token": "t", "ttl": ttl}).to_string());
+        exchange(&definition).read(&answer, now(), now()).expect("a token").expires_at
+    };
+    assert_eq!(expiry("1h 30m".to_owned()), Some(now() + TimeDelta::minutes(90)));
+    assert_eq!(expiry("366d".repeat((LARGEST_ANSWER_BYTES - 100) / 4)), None);
+}
+
+#[test]
 fn token_type_is_bearer_unless_the_server_has_a_word_of_its_own() {
     for (stated, read) in [
         (json!("BEARER"), "Bearer"),
