@@ -47,10 +47,10 @@ lint: tools ## Check formatting, lints, and which module may know which
 	@cargo metadata --locked --format-version 1 --manifest-path benches/Cargo.toml >/dev/null
 	@.ci/check-rooms
 
-bench: build ## Measure it beside a bare program and a peer, about ten minutes; writes benches/results.md
+bench: tools ## Measure it beside a bare program and a peer, about ten minutes; writes benches/results.md
 	@PATH="$(CURDIR)/$(VENV):$$PATH" PYTHONPATH=local python benches/bench.py
 
-bench-instructions: build ## Count instructions; fails if they grew by more than 5 % (COMMIT=1 takes them as they are)
+bench-instructions: tools ## Count instructions; fails if they grew by more than 5 % (COMMIT=1 takes them as they are)
 	@PATH="$(CURDIR)/$(VENV):$$PATH" PYTHONPATH=local python benches/instructions.py $(if $(COMMIT),--commit)
 
 docs: ## Write docs/providers.md anew, from src/providers and their fixtures

@@ -122,24 +122,23 @@ def bare_environment() -> dict[str, str]:
 
 
 def build(env: dict[str, str], *, others: bool = True) -> Contestants:
-    """Takes the function out of the zip and builds the driver; with `others`, also what the function is compared with."""
-    if not ZIP.exists():
-        raise Failure(
-            f"{shown(ZIP)} is missing",
-            f"on this machine: make bench ARCH={ARCHITECTURE}, or make bench-instructions ARCH={ARCHITECTURE}",
-        )
+    """Builds the function and the driver; with `others`, also what the function is compared with."""
     if others and not is_installed():
         install(env)
-    step("Building what the function is measured with")
     contestants = Contestants(target_folder(env))
+    step("Building the function")
+    run(["make", "--no-print-directory", "build", f"ARCH={ARCHITECTURE}"], ROOT, env)
     unpack(contestants.program("function"))
+    step("Building what it is measured with")
     env = env | {"CARGO_TARGET_DIR": str(contestants.target)}
-    # As the function is built. One by one, so that none gets features of a library that another asked for.
+    # In the same way. One by one, so that none gets features of a library that another asked for.
     for name in ("bare", "requests") if others else ():
         machine = f"--{ARCHITECTURE.replace('_', '-')}"
         folder = ["--lambda-dir", str(BUILT)]
-        cargo(["lambda", "build", "--release", "--locked", "--bin", name, machine, *folder], env)
-    cargo(["build", "--profile", "driver", "--locked", "--package", "driver"], env)
+        lambda_build = ["cargo", "lambda", "build", "--quiet", "--release", "--locked"]
+        run([*lambda_build, "--bin", name, machine, *folder], HERE, env)
+    driver = ["--profile", "driver", "--locked", "--package", "driver"]
+    run(["cargo", "build", "--quiet", *driver], HERE, env)
     return contestants
 
 
@@ -164,9 +163,8 @@ def target_folder(env: dict[str, str]) -> Path:
     return Path(json.loads(metadata.stdout)["target_directory"])
 
 
-def cargo(arguments: list[str], env: dict[str, str]) -> None:
-    command = ["cargo", *arguments, "--quiet"]
-    if subprocess.run(command, cwd=HERE, env=env, check=False).returncode != 0:
+def run(command: list[str], folder: Path, env: dict[str, str]) -> None:
+    if subprocess.run(command, cwd=folder, env=env, check=False).returncode != 0:
         raise Failure(f"{' '.join(command[:3])} failed; its reason is above")
 
 
