@@ -52,7 +52,7 @@ impl SnsPublisher {
         self.client.get_or_init(|| Client::from_conf(self.config.clone()))
     }
 
-    /// Publishes up to ten messages; what SNS refuses is sent again a few times.
+    /// Publishes up to ten messages; what SNS does not say it has taken is sent again a few times.
     async fn publish_batch(&self, mut entries: Vec<PublishBatchRequestEntry>) -> Result<(), StoreError> {
         let mut waits = ExponentialBuilder::new().with_min_delay(Duration::from_millis(200)).with_max_times(3).build();
         loop {
@@ -64,18 +64,19 @@ impl SnsPublisher {
                 .send()
                 .await
                 .map_err(|error| store_error("SNS PublishBatch", &error))?;
-            let failed = answer.failed.unwrap_or_default();
-            let Some(first) = failed.first() else { return Ok(()) };
-            let reason = format!(
-                "SNS refused {} of {} messages: {}: {}",
-                failed.len(),
-                entries.len(),
-                first.code(),
-                first.message().unwrap_or_default()
-            );
+            let sent = entries.len();
+            let taken = answer.successful.unwrap_or_default();
+            entries.retain(|entry| taken.iter().all(|taken| taken.id() != Some(entry.id())));
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let why = match answer.failed.unwrap_or_default().first() {
+                Some(first) => format!("{}: {}", first.code(), first.message().unwrap_or_default()),
+                None => "it did not say why".to_owned(),
+            };
+            let reason = format!("SNS refused {} of {sent} messages: {why}", entries.len());
             let Some(wait) = waits.next() else { return Err(StoreError(reason)) };
             warn!(error.message = reason, retry.wait_s = wait.as_secs_f64(), "messages refused, trying again");
-            entries.retain(|entry| failed.iter().any(|failed| failed.id() == entry.id()));
             tokio::time::sleep(wait).await;
         }
     }

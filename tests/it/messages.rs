@@ -20,14 +20,24 @@ async fn with_sources(count: usize) -> (Deployment, MockServer, MockServer) {
     (deployment.with("AWS_ENDPOINT_URL_SNS", proxy.uri()), proxy, server)
 }
 
-/// An answer of SNS that refuses one entry.
-fn refusing(entry: &str) -> ResponseTemplate {
+/// An answer of SNS that takes these entries and says this of the others.
+fn taking(taken: &[&str], failed: &str) -> ResponseTemplate {
+    let taken = taken.iter().map(|id| format!("<member><Id>{id}</Id><MessageId>m</MessageId></member>"));
+    let taken = taken.collect::<Vec<_>>().concat();
     let body = format!(
-        "<PublishBatchResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishBatchResult><Successful/>\
-         <Failed><member><Id>{entry}</Id><Code>InternalError</Code><Message>try again</Message>\
-         <SenderFault>false</SenderFault></member></Failed></PublishBatchResult></PublishBatchResponse>"
+        "<PublishBatchResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishBatchResult>\
+         <Successful>{taken}</Successful><Failed>{failed}</Failed></PublishBatchResult></PublishBatchResponse>"
     );
     ResponseTemplate::new(200).set_body_raw(body, "text/xml")
+}
+
+/// An answer of SNS that refuses one entry.
+fn refusing(entry: &str, taken: &[&str]) -> ResponseTemplate {
+    let failed = format!(
+        "<member><Id>{entry}</Id><Code>InternalError</Code><Message>try again</Message>\
+         <SenderFault>false</SenderFault></member>"
+    );
+    taking(taken, &failed)
 }
 
 /// Ids of the entries of a call.
@@ -50,7 +60,7 @@ async fn ten_messages_go_in_one_call() {
 #[tokio::test]
 async fn an_entry_that_sns_refuses_is_sent_again_alone() {
     let (deployment, proxy, _server) = with_sources(3).await;
-    answer_next(&proxy, "/", 1, refusing("1")).await;
+    answer_next(&proxy, "/", 1, refusing("1", &["0", "2"])).await;
 
     deployment.harvest_due().await;
 
@@ -62,9 +72,21 @@ async fn an_entry_that_sns_refuses_is_sent_again_alone() {
 }
 
 #[tokio::test]
+async fn an_entry_that_sns_passes_over_in_silence_is_sent_again() {
+    let (deployment, proxy, _server) = with_sources(3).await;
+    answer_next(&proxy, "/", 1, taking(&["0", "2"], "")).await;
+
+    deployment.harvest_due().await;
+
+    let calls: Vec<_> = requests(&proxy).await.iter().map(entries).collect();
+    assert_eq!(calls, [vec!["0", "1", "2"], vec!["1"]]);
+    assert_eq!(deployment.messages().await[0].attributes["source"], "source-01");
+}
+
+#[tokio::test]
 async fn an_entry_that_sns_keeps_refusing_fails_the_function_with_the_report_kept() {
     let (deployment, proxy, _server) = with_sources(2).await;
-    answer_at(&proxy, "/", refusing("0")).await;
+    answer_at(&proxy, "/", refusing("0", &["1"])).await;
 
     let error = deployment.try_harvest(json!({})).await.expect_err("a failure");
 
