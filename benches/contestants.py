@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
-import sys
 import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from console import Failure, detail, step
-from workspace import LOCAL, ROOT, shown
+from console import Failure, step
+from tools import Tools, install, is_installed
+from workspace import LOCAL, ROOT
 
 HERE = Path(__file__).resolve().parent
 PEER = HERE / "peer"
-REQUIREMENTS = PEER / "requirements.txt"
-VENV = LOCAL / "bench-venv"
+LIBRARIES = Tools(LOCAL / "bench-venv", PEER / "requirements.txt", "0.1 GB")
+"""The peer's. AWS's runtime client among them is compiled, which takes about two minutes."""
 BUILT = LOCAL / "bench" / "built"
 ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "x86_64"
 ZIP = ROOT / "target" / "lambda" / ARCHITECTURE / "bootstrap" / "bootstrap.zip"
 """What `make build` makes, and `make deploy` deploys."""
-STAMP = VENV / "complete"
-PIP_LOG = LOCAL / "bench-pip.log"
 
 DEBIAN_PACKAGES = {
     "c++": "g++",
@@ -59,7 +56,7 @@ class Contestants:
     def command(self, name: str) -> list[str]:
         """How a contestant is started."""
         if name == "peer":
-            return [str(VENV / "bin" / "python"), "-m", "awslambdaric", "handler.handler"]
+            return [str(LIBRARIES.bin / "python"), "-m", "awslambdaric", "handler.handler"]
         return [str(self.program(name))]
 
     def entry(self, name: str) -> dict[str, Any]:
@@ -93,7 +90,7 @@ def zipped(paths: list[Path]) -> int:
 
 def peer_files() -> list[Path]:
     """What a function with the peer's handler has to bring if it brings its libraries itself."""
-    packages = next((VENV / "lib").glob("python*/site-packages"))
+    packages = next((LIBRARIES.venv / "lib").glob("python*/site-packages"))
     library = (path for path in packages.rglob("*") if path.is_file())
     skipped = set(NOT_DEPLOYED)
     kept = (path for path in library if not skipped & set(path.relative_to(packages).parts))
@@ -104,7 +101,7 @@ def check_machine(*, valgrind: bool = False, peer: bool = True) -> None:
     """Fails with a sentence about what is missing, and how to get it."""
     if platform.system() != "Linux" or not Path("/proc/self/schedstat").exists():
         raise Failure("CPU time is read from /proc/<pid>/schedstat, so this needs Linux")
-    needed = dict(DEBIAN_PACKAGES) if peer and not is_installed() else {}
+    needed = dict(DEBIAN_PACKAGES) if peer and not is_installed(LIBRARIES) else {}
     if valgrind:
         needed["valgrind"] = "valgrind"
     missing = {command: name for command, name in needed.items() if not shutil.which(command)}
@@ -123,8 +120,8 @@ def bare_environment() -> dict[str, str]:
 
 def build(env: dict[str, str], *, others: bool = True) -> Contestants:
     """Builds the function and the driver; with `others`, also what the function is compared with."""
-    if others and not is_installed():
-        install(env)
+    if others and not is_installed(LIBRARIES):
+        install(LIBRARIES, env)
     contestants = Contestants(target_folder(env))
     step("Building the function")
     run(["make", "--no-print-directory", "build", f"ARCH={ARCHITECTURE}"], ROOT, env)
@@ -166,37 +163,3 @@ def target_folder(env: dict[str, str]) -> Path:
 def run(command: list[str], folder: Path, env: dict[str, str]) -> None:
     if subprocess.run(command, cwd=folder, env=env, check=False).returncode != 0:
         raise Failure(f"{' '.join(command[:3])} failed; its reason is above")
-
-
-def is_installed() -> bool:
-    """Whether the peer's environment is there, complete and up to date."""
-    return STAMP.exists() and STAMP.read_text() == expected_stamp()
-
-
-def install(env: dict[str, str]) -> None:
-    """Makes the peer's environment anew. AWS's runtime client is compiled for it."""
-    step(f"Installing the peer's libraries into {shown(VENV)} (once, about two minutes)")
-    shutil.rmtree(VENV, ignore_errors=True)
-    python = str(VENV / "bin" / "python")
-    with PIP_LOG.open("wb") as log:
-        for command in (
-            [sys.executable, "-m", "venv", str(VENV)],
-            [python, "-m", "pip", "install", "--requirement", str(REQUIREMENTS), "--no-input",
-             "--progress-bar", "off", "--disable-pip-version-check"],
-        ):  # fmt: skip
-            if (
-                subprocess.run(command, check=False, env=env, stdout=log, stderr=log).returncode
-                != 0
-            ):
-                raise Failure(
-                    "the peer's libraries could not be installed",
-                    f"the first run needs a network; pip's output is in {shown(PIP_LOG)}",
-                )
-    STAMP.write_text(expected_stamp())
-    detail("done")
-
-
-def expected_stamp() -> str:
-    """What the environment was made from; it cannot be moved, nor outlive its interpreter."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    return f"{digest} {platform.python_version()} {VENV}\n"

@@ -37,7 +37,7 @@ def main() -> int:
     grown = []
     for name, figure in counted.items():
         growth = figure / committed[name] - 1
-        print(f"{name.replace('_', ' ')}: {figure:,} instructions, {growth:+.1%}")
+        detail(f"{name.replace('_', ' ')}: {figure:,} instructions, {growth:+.1%}")
         if growth > MOST_GROWTH:
             grown.append(name.replace("_", " "))
     if grown:
@@ -51,14 +51,11 @@ def main() -> int:
 def count(contestants: Contestants) -> dict[str, int]:
     """Instructions of start-up, of the harvest after it, and of a warm one, kernel left out."""
     start_up, one, three = (profile(contestants, harvests) for harvests in (0, 1, 3))
-    counted = {
+    return {
         "start_up": start_up,
         "first_harvest": one - start_up,
         "warm_harvest": (three - one) // 2,
     }
-    for name, figure in counted.items():
-        detail(f"{name.replace('_', ' ')}: {figure:,}")
-    return counted
 
 
 def profile(contestants: Contestants, harvests: int, program: str = "function") -> int:

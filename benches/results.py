@@ -17,7 +17,7 @@ from console import detail, say, step
 from workspace import shown
 
 import charts
-from contestants import REQUIREMENTS, Contestants
+from contestants import LIBRARIES, Contestants
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "results.md"
@@ -80,7 +80,9 @@ def machine(contestants: Contestants) -> Machine:
         ["rustc", "--version"], capture_output=True, check=False, text=True
     ).stdout.split()
     packages = [
-        line for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines() if "==" in line
+        line
+        for line in LIBRARIES.requirements.read_text(encoding="utf-8").splitlines()
+        if "==" in line
     ]
     return Machine(
         processor=next(names, platform.machine()),
@@ -334,17 +336,18 @@ def write(measured: Measured) -> None:
         what: {name: one.median for name, one in rows[what].items()}
         for what in ("cold init", "cold start", "peak memory")
     }
-    growth = {
-        state: {count: figures["wall"].median for count, figures in by_count.items()}
-        for state, by_count in growth_figures(measured).items()
-    }
-    memory = {
-        state: {count: figures["peak_memory"].median for count, figures in by_count.items()}
-        for state, by_count in growth_figures(measured).items()
-    }
+
+    def growth(what: str) -> dict[str, dict[int, float]]:
+        return {
+            state: {count: figures[what].median for count, figures in by_count.items()}
+            for state, by_count in growth_figures(measured).items()
+        }
+
     for theme in charts.THEMES:
         (HERE / f"results-{theme}.svg").write_text(charts.comparison(theme, medians))
-        (HERE / f"growth-{theme}.svg").write_text(charts.growth(theme, growth, memory))
+        (HERE / f"growth-{theme}.svg").write_text(
+            charts.growth(theme, growth("wall"), growth("peak_memory"))
+        )
     detail(f"written: {shown(PAGE)} and the charts beside it")
 
 

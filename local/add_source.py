@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from console import Failure, hint, reporting_failures
 from terraform import INFRA
-from tools import SECRET_BYTES, SOURCE_NAME, check_json
+from tools import SOURCE_NAME, check_definition
 from workspace import shown
 
 DEPLOYMENT = "DEPLOYMENT"
@@ -34,10 +34,7 @@ def run() -> int:
     if not SOURCE_NAME.fullmatch(name):
         raise Failure(f"NAME: {name!r} cannot be a source", f"it must match {SOURCE_NAME.pattern}")
     path = Path(file).absolute()
-    if not isinstance(check_json(path, "FILE"), dict):
-        raise Failure(f"FILE: {shown(path)} holds no JSON object")
-    if path.stat().st_size > SECRET_BYTES:
-        raise Failure(f"FILE: {shown(path)} is larger than a secret can be, {SECRET_BYTES} bytes")
+    check_definition(path, "FILE")
     deployment = outputs()
     secret = f"{deployment['secret_prefix']}{name}"
     try:

@@ -45,18 +45,21 @@ class Emulator:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.token_bucket = TOKEN_BUCKET
-        session = boto3.Session(
+        self._session = boto3.Session(
             aws_access_key_id=ACCESS_KEYS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=ACCESS_KEYS["AWS_SECRET_ACCESS_KEY"],
             region_name=REGION,
         )
-        config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
-        self._s3, self._secrets_manager, self._sns, self._sqs = (
-            session.client(service, endpoint_url=endpoint, config=config)
-            for service in ("s3", "secretsmanager", "sns", "sqs")
+        self._s3, self._secrets_manager, self._sns, self._sqs = map(
+            self.client, ("s3", "secretsmanager", "sns", "sqs")
         )
         self._topic_arn = ""
         self.queue_url = ""
+
+    def client(self, service: str) -> Any:
+        """A client of one of its services."""
+        config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
+        return self._session.client(service, endpoint_url=self.endpoint, config=config)
 
     def furnish(self, secrets: Mapping[str, str]) -> None:
         """Makes the buckets, the topic with its subscriber, and the secrets by name."""

@@ -64,7 +64,8 @@ def give_hints(report: Mapping[str, Any], source: Path | None) -> None:
         if report["fresh"]:
             hint(f"`make invoke-local EVENT={FORCE_EVENT}` refreshes even what is fresh")
         hint("`make invoke-local SOURCE=my-source.json` harvests from your own definition")
-    hint(f"the function's log lines are in {shown(function.LOG)}")
+    if report["failed"]:
+        hint(f"the function's log lines are in {shown(function.LOG)}")
 
 
 if __name__ == "__main__":

@@ -16,12 +16,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import boto3
-
 import authorization_server
 import aws
 import function
 import summary
+from add_source import DEPLOYMENT
 from console import Failure, detail, hint, reporting_failures, step
 from processes import Processes
 from terraform import FUNCTION_ZIP, INFRA, MIRROR, ProviderMissing, Terraform
@@ -128,7 +127,7 @@ class Deployment:
         step(f"make add-source NAME={name}")
         definition = WORK / "definition.json"
         write_private(definition, text)
-        where = {"NAME": name, "FILE": str(definition), "DEPLOYMENT": str(self._terraform.folder)}
+        where = {"NAME": name, "FILE": str(definition), DEPLOYMENT: str(self._terraform.folder)}
         command = [sys.executable, ADD_SOURCE]
         child = self._processes.start("add-source", command, env={**self._env, **where}, cwd=ROOT)
         status = self._processes.wait(child)
@@ -138,11 +137,9 @@ class Deployment:
 
     def harvest(self, settings: Settings) -> None:
         """Runs the function as Terraform made it: its environment, its role's credentials."""
-        taken = self._client("sts").assume_role(
-            RoleArn=self._client("iam").get_role(RoleName="token-harvester-function")["Role"][
-                "Arn"
-            ],
-            RoleSessionName="harvest",
+        role = self._emulator.client("iam").get_role(RoleName="token-harvester-function")["Role"]
+        taken = self._emulator.client("sts").assume_role(
+            RoleArn=role["Arn"], RoleSessionName="harvest"
         )["Credentials"]
         environment = {
             **self._env,
@@ -189,22 +186,13 @@ class Deployment:
             ("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
         )
         for service, operation, members, name in listings:
-            for found in getattr(self._client(service), operation)().get(members, ()):
+            for found in getattr(self._emulator.client(service), operation)().get(members, ()):
                 yield f"{service} {found[name] if name else found}"
-        kms = self._client("kms")
+        kms = self._emulator.client("kms")
         for key in kms.list_keys()["Keys"]:
             state = kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"]
             if state != "PendingDeletion":
                 yield f"kms {key['KeyId']} ({state})"
-
-    def _client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self._emulator.endpoint,
-            region_name=aws.REGION,
-            aws_access_key_id=aws.ACCESS_KEYS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=aws.ACCESS_KEYS["AWS_SECRET_ACCESS_KEY"],
-        )
 
     def _enforce_iam(self, after_calls: str) -> None:
         request = urllib.request.Request(

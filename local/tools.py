@@ -105,13 +105,21 @@ def check_json(path: Path, variable: str) -> object:
         raise Failure(f"{variable}: {shown(path)} is not UTF-8 text") from None
 
 
+def check_definition(path: Path, variable: str) -> dict[str, object]:
+    """The definition in the file that a variable names; a secret can hold it."""
+    definition = check_json(path, variable)
+    if not isinstance(definition, dict):
+        raise Failure(f"{variable}: {shown(path)} holds no JSON object")
+    if path.stat().st_size > SECRET_BYTES:
+        raise Failure(
+            f"{variable}: {shown(path)} is larger than a secret can be, {SECRET_BYTES} bytes"
+        )
+    return definition
+
+
 def check_source(path: Path) -> None:
     """Whether a file can stand for a secret: its name names the source, its text defines it."""
-    definition = check_json(path, "SOURCE")
-    if not isinstance(definition, dict):
-        raise Failure(f"SOURCE: {shown(path)} holds no JSON object")
-    if path.stat().st_size > SECRET_BYTES:
-        raise Failure(f"SOURCE: {shown(path)} is larger than a secret can be, {SECRET_BYTES} bytes")
+    definition = check_definition(path, "SOURCE")
     if "sources" not in definition and not SOURCE_NAME.fullmatch(path.stem):
         raise Failure(
             f"SOURCE: the file's name becomes that of the source, and {path.stem!r} cannot be one",

@@ -7,18 +7,20 @@ use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Bytes, Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower::BoxError;
 use tower::timeout::Timeout;
 use tower::timeout::error::Elapsed;
 use tower::util::BoxCloneSyncService;
 
+use crate::report::SourceError;
+use crate::source::Tls;
 use crate::text;
+use crate::tls::{self, ExtraRoots};
 
 /// How long a connection may take to be made, the handshake of TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -57,19 +59,20 @@ pub enum Unanswered {
 }
 
 impl Connections {
-    /// Connects to nothing yet.
-    pub fn new(tls: ClientConfig) -> Self {
+    /// Connects to nothing yet. The error is about certificates that can't be used.
+    pub fn new(extra_roots: &ExtraRoots, tls: &Tls) -> Result<Self, SourceError> {
+        let tls = tls::client_config(extra_roots, tls)?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        let https: HttpsConnector<HttpConnector> =
+        let https =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
         #[expect(clippy::disallowed_methods, reason = "this is the one pool")]
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(BoxCloneSyncService::new(Timeout::new(https, CONNECT_TIMEOUT)));
-        Self(client)
+        Ok(Self(client))
     }
 
     /// Sends a request, and returns when the head of its answer is there. How long that may take is the caller's.

@@ -32,9 +32,10 @@ pub fn lease_key(source: &SourceName) -> String {
 }
 
 /// What a grant that moves is refreshed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialKind {
-    /// A refresh token (RFC 6749 section 1.5).
+    /// A refresh token (RFC 6749 section 1.5), which most grants have.
+    #[default]
     RefreshToken,
     /// An access token that refreshes itself.
     AccessToken,

@@ -144,9 +144,9 @@ impl Harvested {
         self.source.as_ref()?.definition.owner.as_deref()
     }
 
-    /// What a person brings anew once its grant is dead; without a definition, what most grants have.
+    /// What a person brings anew once its grant is dead.
     fn credential(&self) -> CredentialKind {
-        self.source.as_ref().map_or(CredentialKind::RefreshToken, |source| source.definition.credential())
+        self.source.as_ref().map(|source| source.definition.credential()).unwrap_or_default()
     }
 
     /// What to do then.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::LOCATION;
 use http::{Method, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use secrecy::ExposeSecret as _;
 use url::Url;
@@ -18,7 +18,7 @@ use crate::ports::AuthorizationServer;
 use crate::report::{ErrorCode, SourceError};
 use crate::source::Tls;
 use crate::text;
-use crate::tls::{self, ExtraRoots};
+use crate::tls::ExtraRoots;
 
 /// Connections: those for everybody, and those of each source that trusts or presents certificates of its own.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl HttpAuthorizationServer {
         if let Some(connections) = self.special.borrow().get(&key) {
             return Ok(connections.clone());
         }
-        let connections = Connections::new(tls::client_config(&self.extra_roots, tls)?);
+        let connections = Connections::new(&self.extra_roots, tls)?;
         self.special.borrow_mut().insert(key, connections.clone());
         Ok(connections)
     }
@@ -92,7 +92,7 @@ fn identity(tls: &Tls) -> String {
 
 /// Reads the answer up to its cap.
 async fn read(response: Response<Incoming>, url: &Url) -> Answer {
-    let (head, mut frames) = response.into_parts();
+    let (head, body) = response.into_parts();
     let headers: Vec<(String, String)> = head
         .headers
         .iter()
@@ -102,17 +102,10 @@ async fn read(response: Response<Incoming>, url: &Url) -> Answer {
     let redirects_to =
         location.and_then(|location| url.join(location).ok()).map(|url| url.origin().ascii_serialization());
 
-    let mut bytes = Vec::new();
-    let body = loop {
-        match frames.frame().await {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if bytes.len() + data.len() > LARGEST_ANSWER_BYTES => break Body::TooLarge,
-                Ok(data) => bytes.extend_from_slice(&data),
-                Err(_trailers) => {}
-            },
-            None => break Body::Whole(bytes),
-            Some(Err(_)) => break Body::CutShort,
-        }
+    let body = match Limited::new(body, LARGEST_ANSWER_BYTES).collect().await {
+        Ok(collected) => Body::Whole(collected.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => Body::TooLarge,
+        Err(_) => Body::CutShort,
     };
     Answer { status: head.status.as_u16(), headers, redirects_to, body }
 }

@@ -261,7 +261,7 @@ impl Definition {
 
     /// What a person brings anew once the grant is dead.
     pub fn credential(&self) -> CredentialKind {
-        self.seed.as_ref().map_or(CredentialKind::RefreshToken, Seed::kind)
+        self.seed.as_ref().map(Seed::kind).unwrap_or_default()
     }
 
     /// All kinds of requests that it makes.

@@ -48,6 +48,11 @@ def policy(name: str, **values: str) -> dict[str, Any]:
     return filled
 
 
+def listed(value: str | Sequence[str]) -> list[str]:
+    """One or many: a policy writes either."""
+    return [value] if isinstance(value, str) else list(value)
+
+
 class Call(NamedTuple):
     """What must be allowed, in the words of a policy."""
 
@@ -71,8 +76,7 @@ def is_allowed(call: Call, policies: Sequence[Mapping[str, Any]], caller: str) -
 
 
 def _any_like(patterns: str | Sequence[str], text: str, fold: Any = str) -> bool:
-    listed = [patterns] if isinstance(patterns, str) else patterns
-    return any(_like(fold(pattern), fold(text)) for pattern in listed)
+    return any(_like(fold(pattern), fold(text)) for pattern in listed(patterns))
 
 
 def _like(pattern: str, text: str) -> bool:
@@ -84,12 +88,11 @@ def _like(pattern: str, text: str) -> bool:
 def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
     for operator, members in condition.items():
         for key, expected in members.items():
-            listed = [expected] if isinstance(expected, str) else expected
             actual = context.get(key)
             if operator in ("StringEquals", "Bool"):
-                holds = actual in listed
+                holds = actual in listed(expected)
             elif operator in ("StringNotEquals", "ArnNotEquals"):
-                holds = actual not in listed  # a missing key too
+                holds = actual not in listed(expected)  # a missing key too
             else:
                 raise NotImplementedError(operator)
             if not holds:

@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from iam import ACCOUNT, POLICIES, policy
+from iam import ACCOUNT, POLICIES, listed, policy
 from stage import BREAK_GLASS, BUCKETS, PREFIX, Stage, binary
 
 EVERYTHING = {"Sid": "All", "Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -23,8 +23,7 @@ def without(document: Mapping[str, Any], sid: str, action: str) -> dict[str, Any
     rest = deepcopy(dict(document))
     for statement in rest["Statement"]:
         if statement["Sid"] == sid:
-            listed = statement["Action"]
-            actions = [listed] if isinstance(listed, str) else listed
+            actions = listed(statement["Action"])
             statement["Action"] = [other for other in actions if other != action]
     rest["Statement"] = [statement for statement in rest["Statement"] if statement["Action"]]
     return rest
@@ -65,8 +64,7 @@ class Policies(unittest.TestCase):
 
     def test_the_function_needs_every_statement_and_every_action(self) -> None:
         for statement in policy("function", **self.stage.furnish())["Statement"]:
-            listed = statement["Action"]
-            for action in [listed] if isinstance(listed, str) else listed:
+            for action in listed(statement["Action"]):
                 with self.subTest(statement["Sid"], action=action):
                     values = self.stage.furnish()
                     rest = without(policy("function", **values), statement["Sid"], action)

@@ -19,7 +19,7 @@ use token_harvester::report::Report;
 use token_harvester::source::Tls;
 use token_harvester::system::{SystemClock, SystemRandom};
 use token_harvester::telemetry;
-use token_harvester::tls::{self, ExtraRoots};
+use token_harvester::tls::ExtraRoots;
 
 /// The ports as they are in production.
 struct Lambda;
@@ -81,8 +81,7 @@ fn start() -> Result<Harvester<Lambda>, Diagnostic> {
     let invalid = |message: String| diagnostic("Runtime.ConfigInvalid", message);
     let config = Config::read(environment).map_err(|error| invalid(error.to_string()))?;
     let extra_roots = ExtraRoots::read(config.runtime.ssl_cert_file.as_deref()).map_err(invalid)?;
-    let tls = tls::client_config(&extra_roots, &Tls::default()).map_err(|error| invalid(error.to_string()))?;
-    let connections = Connections::new(tls);
+    let connections = Connections::new(&extra_roots, &Tls::default()).map_err(|error| invalid(error.to_string()))?;
     let clients = Clients::new(&config, connections.clone());
     let server = HttpAuthorizationServer::new(connections, extra_roots);
 

@@ -1,11 +1,14 @@
 //! How often AWS is called: each call takes time, and costs. A harvest makes no more than it needs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
+use token_harvester::harvest::Harvester;
+use token_harvester::report::Report;
 use wiremock::MockServer;
 
-use crate::support::deployment::Deployment;
+use crate::support::deployment::{Deployment, Real};
 use crate::support::outside::name;
 use crate::support::proxy::aws_proxy;
 use crate::support::token_endpoint::{and, answered, client_of, granting, requests, token_endpoint};
@@ -42,6 +45,11 @@ fn calls<const N: usize>(expected: [(&str, usize); N]) -> BTreeMap<String, usize
     expected.map(|(call, count)| (call.to_owned(), count)).into()
 }
 
+/// One more run of a harvester that may be warm.
+async fn run(deployment: &Deployment, harvester: &Harvester<Real>) -> Report {
+    deployment.run(harvester, &json!({}), Duration::from_secs(60)).await.expect("a report")
+}
+
 #[tokio::test]
 async fn a_due_source_costs_a_look_and_a_write_and_a_fresh_one_a_look() {
     const SOURCES: usize = 45;
@@ -51,9 +59,8 @@ async fn a_due_source_costs_a_look_and_a_write_and_a_fresh_one_a_look() {
         deployment.define(&format!("source-{number:02}"), client_of(&server)).await;
     }
     let harvester = deployment.harvester();
-    let run = async || deployment.run(&harvester, &json!({}), std::time::Duration::from_secs(60)).await;
 
-    assert_eq!(run().await.expect("a report").refreshed, SOURCES);
+    assert_eq!(run(&deployment, &harvester).await.refreshed, SOURCES);
     let due = calls([
         ("BatchGetSecretValue", SOURCES.div_ceil(20)),
         ("LIST", 1),
@@ -64,7 +71,7 @@ async fn a_due_source_costs_a_look_and_a_write_and_a_fresh_one_a_look() {
     assert_eq!(counted.calls().await, due);
 
     // Warm: the definitions are known.
-    assert_eq!(run().await.expect("a report").fresh, SOURCES);
+    assert_eq!(run(&deployment, &harvester).await.fresh, SOURCES);
     assert_eq!(counted.calls().await, calls([("LIST", 1), ("HEAD tokens", SOURCES)]));
 
     // Cold again.
@@ -97,9 +104,8 @@ async fn a_rotating_source_costs_its_lease_and_its_grant_besides() {
     let server = token_endpoint(answered(200, answer)).await;
     deployment.define("acme", and(client_of(&server), json!({"refresh_token": "r1"}))).await;
     let harvester = deployment.harvester();
-    let run = async |event| deployment.run(&harvester, &event, std::time::Duration::from_secs(60)).await;
 
-    assert_eq!(run(json!({})).await.expect("a report").refreshed, 1);
+    assert_eq!(run(&deployment, &harvester).await.refreshed, 1);
     let rotated = [
         // Before the lease, and again under it: its former holder may have refreshed the source meanwhile.
         ("HEAD tokens", 2),
@@ -117,6 +123,6 @@ async fn a_rotating_source_costs_its_lease_and_its_grant_besides() {
     assert_eq!(counted.calls().await, first);
 
     // Fresh: no lease is taken to find that out.
-    assert_eq!(run(json!({})).await.expect("a report").fresh, 1);
+    assert_eq!(run(&deployment, &harvester).await.fresh, 1);
     assert_eq!(counted.calls().await, calls([("LIST", 1), ("HEAD tokens", 1)]));
 }

@@ -23,7 +23,7 @@ use token_harvester::ports::{Clock, Ports, Random, World};
 use token_harvester::report::Report;
 use token_harvester::source::Tls;
 use token_harvester::system::{SystemClock, SystemRandom};
-use token_harvester::tls::{self, ExtraRoots};
+use token_harvester::tls::ExtraRoots;
 
 use super::process;
 
@@ -105,7 +105,7 @@ pub(crate) struct Deployment {
 
 /// Connections that trust nobody but the usual authorities.
 fn connections() -> Connections {
-    Connections::new(tls::client_config(&ExtraRoots::default(), &Tls::default()).expect("TLS"))
+    Connections::new(&ExtraRoots::default(), &Tls::default()).expect("TLS")
 }
 
 impl Deployment {
