@@ -23,7 +23,9 @@ pub struct Config {
     pub secret_prefix: String,
     /// `ENVIRONMENT`: names the deployment in messages and logs.
     pub environment: String,
-    /// `SCHEDULE_INTERVAL`: time between two harvests.
+    /// `RUNBOOK_URL`: the page that mails link to; its anchors are error codes.
+    pub runbook_url: String,
+    /// `SCHEDULE_INTERVAL`: the longest time between two runs.
     pub schedule_interval: TimeDelta,
     /// `MAX_CONCURRENCY`: sources worked on at once.
     pub max_concurrency: usize,
@@ -89,6 +91,9 @@ impl Config {
             environment: variables
                 .optional("ENVIRONMENT", is_environment, "1 to 32 letters, digits, `.`, `_` and `-`")
                 .unwrap_or_else(|| "dev".to_owned()),
+            runbook_url: variables
+                .optional("RUNBOOK_URL", is_http_url, "a URL such as https://wiki.example.com/token-harvester")
+                .unwrap_or_else(|| "docs/runbook.md".to_owned()),
             schedule_interval: variables
                 .parsed("SCHEDULE_INTERVAL", parse_interval, "a duration such as 15m (1m to 366d)")
                 .unwrap_or(TimeDelta::minutes(15)),
@@ -109,6 +114,8 @@ impl Config {
         Settings {
             environment: self.environment.clone(),
             token_bucket: self.token_bucket.clone(),
+            state_bucket: self.state_bucket.clone(),
+            runbook_url: self.runbook_url.clone(),
             secret_prefix: self.secret_prefix.clone(),
             schedule_interval: self.schedule_interval,
             max_concurrency: self.max_concurrency,

@@ -1,29 +1,31 @@
 //! Sources and their definitions: what the secrets say, parsed and validated.
 //!
-//! A [`Catalog`] is made of secrets as they were read; one bad definition fails its own source and no other.
+//! A [`Catalog`] is made of secrets as they were read; one bad definition fails its own source and no other. The
+//! [`Roster`] remembers which sources there were.
 
+mod catalog;
 mod client;
 mod definition;
 mod dialect;
 mod fields;
 mod flow;
+mod roster;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use serde_json::value::RawValue;
 use url::{Host, Url};
+
+pub use self::catalog::{Catalog, Secret};
+pub use self::roster::{KEY as ROSTER_KEY, Roster};
 
 use self::fields::{Members, not_an_object};
 use crate::assertion::Assertion;
 use crate::dialect::{ErrorRule, RefreshRules, RequestForm, ResponseForm};
-use crate::grant::{CredentialKind, GrantState};
+use crate::grant::{AuthorizationGrant, CredentialKind, GrantState};
 use crate::report::{ErrorCode, SourceError};
-use crate::text;
 
 /// Default of `min_ttl`.
 pub const DEFAULT_MIN_TTL: TimeDelta = TimeDelta::minutes(10);
@@ -259,9 +261,20 @@ impl Definition {
         definition::read(members).map_err(|faults| SourceError::new(ErrorCode::DefinitionInvalid, faults.join("; ")))
     }
 
-    /// What a person brings anew once the grant is dead.
-    pub fn credential(&self) -> CredentialKind {
-        self.seed.as_ref().map(Seed::kind).unwrap_or_default()
+    /// What its tokens are requested with.
+    pub fn authorization_grant(&self) -> AuthorizationGrant {
+        match (&self.seed, &self.flow.credential) {
+            (Some(seed), _) => AuthorizationGrant::Kept(seed.kind()),
+            (None, Credential::Assertion(_)) => AuthorizationGrant::Assertion,
+            (None, _) if self.flow.grant_type.as_deref() == Some("password") => AuthorizationGrant::Password,
+            (None, _) => AuthorizationGrant::Client,
+        }
+    }
+
+    /// The host that it asks for tokens, with its port: what is down together.
+    pub fn host(&self) -> String {
+        let (Endpoint::Token(url) | Endpoint::Issuer { url, .. }) = &self.flow.endpoint;
+        url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()
     }
 
     /// All kinds of requests that it makes.
@@ -322,103 +335,6 @@ fn parse_ascii_url(text: &str) -> Option<Url> {
     let (_scheme, rest) = text.split_once("://")?;
     let authority = rest.split(['/', '\\', '?', '#']).next()?;
     (authority.is_ascii() && !authority.contains('%')).then(|| Url::parse(text).ok())?
-}
-
-/// A secret as it was read.
-#[derive(Debug)]
-pub struct Secret {
-    /// Its name without the prefix: the source's, unless the secret packs several.
-    pub name: String,
-    /// Its text, or why it could not be had.
-    pub content: Result<SecretString, SourceError>,
-}
-
-/// All sources by name, each ready or with what is wrong with it.
-#[derive(Debug, Default)]
-pub struct Catalog {
-    entries: BTreeMap<String, Result<Arc<Source>, SourceError>>,
-    /// Which secret each name stands in.
-    secret_of: BTreeMap<String, String>,
-    disabled: Vec<String>,
-}
-
-impl Catalog {
-    /// Parses every secret, each either one definition or several packed under `sources`.
-    pub fn new(secrets: Vec<Secret>) -> Self {
-        let mut catalog = Self::default();
-        for Secret { name, content } in secrets {
-            match content {
-                Ok(content) => catalog.add_secret(&name, content.expose_secret()),
-                Err(error) => catalog.add(&name, &name, Err(error)),
-            }
-        }
-        catalog
-    }
-
-    /// The source of that name.
-    pub fn find(&self, name: &str) -> Option<&Result<Arc<Source>, SourceError>> {
-        self.entries.get(name)
-    }
-
-    /// All names with their sources, sorted.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Result<Arc<Source>, SourceError>)> {
-        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
-    }
-
-    /// Whether that name is defined but switched off.
-    pub fn is_disabled(&self, name: &str) -> bool {
-        self.disabled.iter().any(|disabled| disabled == name)
-    }
-
-    fn add_secret(&mut self, secret: &str, content: &str) {
-        let members: Members<&RawValue> = match serde_json::from_str(content) {
-            Ok(members) => members,
-            Err(error) => return self.add(secret, secret, Err(not_an_object(&error))),
-        };
-        let Some((_, packed)) = members.0.iter().find(|(name, _)| name == "sources") else {
-            return self.add(secret, secret, Definition::parse(content));
-        };
-        if let Some((other, _)) = members.0.iter().find(|(name, _)| name != "sources") {
-            let fault = format!("`{}` can't stand beside `sources`", text::printable(other, 64));
-            self.add(secret, secret, Err(SourceError::new(ErrorCode::DefinitionInvalid, fault)));
-        }
-        let Ok(definitions) = serde_json::from_str::<Members<&RawValue>>(packed.get()) else {
-            let fault = "`sources` must be an object of names and definitions";
-            return self.add(secret, secret, Err(SourceError::new(ErrorCode::DefinitionInvalid, fault)));
-        };
-        for (name, definition) in definitions.0 {
-            self.add(secret, &name, Definition::parse(definition.get()));
-        }
-    }
-
-    fn add(&mut self, secret: &str, name: &str, parsed: Result<Option<Definition>, SourceError>) {
-        let Some(parsed) = parsed.transpose() else {
-            self.disabled.push(name.to_owned());
-            return;
-        };
-        // The definition's own fault comes first: a secret that packs sources may have any name.
-        let entry = parsed.and_then(|definition| match SourceName::parse(name) {
-            Some(name) => Ok(Arc::new(Source { name, definition })),
-            None => Err(SourceError::new(
-                ErrorCode::DefinitionInvalid,
-                "a source's name must be 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
-            )),
-        });
-        // Names that are no source's are shown all the same, in reports and in message attributes, which can't be empty.
-        let shown = Some(text::printable(name, 64)).filter(|name| !name.is_empty());
-        let shown = shown.unwrap_or_else(|| "(no name)".to_owned());
-        let entry = match self.secret_of.insert(shown.clone(), secret.to_owned()) {
-            Some(other) if other == secret => {
-                Err(SourceError::new(ErrorCode::DefinitionInvalid, format!("defined twice in the secret `{secret}`")))
-            }
-            Some(other) => Err(SourceError::new(
-                ErrorCode::DefinitionInvalid,
-                format!("defined twice: in the secrets `{other}` and `{secret}`"),
-            )),
-            None => entry,
-        };
-        self.entries.insert(shown, entry);
-    }
 }
 
 #[cfg(test)]
