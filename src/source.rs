@@ -30,6 +30,9 @@ pub const DEFAULT_MIN_TTL: TimeDelta = TimeDelta::minutes(10);
 /// Default of `default_expires_in`.
 pub const DEFAULT_EXPIRES_IN: TimeDelta = TimeDelta::hours(1);
 
+/// Parameters that are never secret (RFC 8693 section 2.1, RFC 8707 section 2); all others may be.
+const PUBLIC_PARAMS: [&str; 2] = ["audience", "resource"];
+
 /// A source's name: `[a-z0-9][a-z0-9._-]{0,63}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceName(String);
@@ -191,9 +194,9 @@ impl Flow {
     }
 
     /// Everything in it that must not be shown: the client's secret, all headers, and all parameters but the two that
-    /// are never secret (RFC 8707).
+    /// are never secret.
     fn secrets(&self) -> impl Iterator<Item = &str> {
-        let params = self.params.iter().filter(|(name, _)| !matches!(name.as_str(), "audience" | "resource"));
+        let params = self.params.iter().filter(|(name, _)| !PUBLIC_PARAMS.contains(&name.as_str()));
         let params = params.flat_map(|(_, value)| value.iter());
         let headers = self.headers.iter().map(|(_, value)| value);
         self.client_secret().into_iter().chain(headers.chain(params).map(SecretString::expose_secret))
@@ -246,9 +249,10 @@ pub struct Definition {
     pub owner: Option<String>,
     /// What to do then.
     pub runbook_url: Option<Url>,
-    /// SHA-256 (hex) over the non-secret fields and the hashes of the first credentials. Published.
+    /// SHA-256 (hex) over the fields that are no secrets and the hashes of the first credentials: of `params` only what
+    /// is never secret, of `headers` nothing. Published; another value makes the token due.
     pub public_sha256: String,
-    /// SHA-256 (hex) over all fields, secrets included: another value means that something was changed.
+    /// SHA-256 (hex) over the same and all secrets: another value means that something was changed.
     pub full_sha256: String,
 }
 

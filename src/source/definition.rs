@@ -10,7 +10,9 @@ use url::Url;
 
 use super::fields::{Fields, Members, nearest, write_canonical};
 use super::flow::{GrantCredential, Role};
-use super::{ClientAuthentication, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, Seed};
+use super::{
+    ClientAuthentication, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, PUBLIC_PARAMS, Seed,
+};
 use crate::assertion::JWT_BEARER;
 use crate::provider::{self, CUSTOM, Declaration};
 use crate::text;
@@ -104,8 +106,12 @@ const CLIENT: [&str; 11] = [
     "private_key",
 ];
 
-/// Fields whose values may never leave the process, not even as a hash that can be looked up.
-const SECRET_FIELDS: [&str; 3] = ["client_secret", "api_secret", "private_key"];
+/// Fields whose values may never leave the process, not even as a hash with which they could be guessed: whoever reads a
+/// token reads the published hash too, and may know all that goes into it but a password.
+const SECRET_FIELDS: [&str; 4] = ["client_secret", "api_secret", "private_key", "headers"];
+
+/// Fields that say nothing of how a token is got: another value makes nothing due, and ends no wait.
+const FIELDS_FOR_PEOPLE: [&str; 2] = ["owner", "runbook_url"];
 
 /// Secret fields whose change makes a token due, so that their hash is published.
 const HASHED_FIELDS: [&str; 2] = ["access_token", "refresh_token"];
@@ -233,8 +239,8 @@ impl Reader {
             verify_url,
             owner,
             runbook_url,
-            public_sha256: sha256(written.values(), Secrets::Excluded),
-            full_sha256: sha256(written.values(), Secrets::Included),
+            public_sha256: sha256(&without_secrets(written.values())),
+            full_sha256: sha256(written.values()),
         })
     }
 
@@ -438,17 +444,11 @@ impl Fields {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Secrets {
-    Included,
-    Excluded,
-}
-
 /// SHA-256 over the fields by name, hex.
-fn sha256(written: &Map<String, Value>, secrets: Secrets) -> String {
+fn sha256(fields: &Map<String, Value>) -> String {
     let mut canonical = String::new();
-    for (name, value) in written.iter().collect::<BTreeMap<_, _>>() {
-        if secrets == Secrets::Excluded && SECRET_FIELDS.contains(&name.as_str()) {
+    for (name, value) in fields.iter().collect::<BTreeMap<_, _>>() {
+        if FIELDS_FOR_PEOPLE.contains(&name.as_str()) {
             continue;
         }
         canonical.push_str(name);
@@ -461,4 +461,31 @@ fn sha256(written: &Map<String, Value>, secrets: Secrets) -> String {
         canonical.push('\n');
     }
     text::sha256_hex(canonical.as_bytes())
+}
+
+/// A definition, or a section of it, without anything that may be secret.
+fn without_secrets(fields: &Map<String, Value>) -> Map<String, Value> {
+    let section = |value: &Value| match value {
+        Value::Object(section) => Value::Object(without_secrets(section)),
+        other => other.clone(),
+    };
+    let shown = fields.iter().filter(|(name, _)| !SECRET_FIELDS.contains(&name.as_str()));
+    shown
+        .filter_map(|(name, value)| {
+            let value = match (name.as_str(), value) {
+                ("params", Value::Object(params)) => {
+                    let public = params.iter().filter(|(name, _)| PUBLIC_PARAMS.contains(&name.as_str()));
+                    let public: Map<_, _> = public.map(|(name, value)| (name.clone(), value.clone())).collect();
+                    // One that is left out leaves no trace.
+                    (!public.is_empty()).then_some(Value::Object(public))?
+                }
+                ("grants", Value::Object(grants)) => {
+                    grants.iter().map(|(name, grant)| (name.clone(), section(grant))).collect()
+                }
+                ("steps", Value::Array(steps)) => steps.iter().map(section).collect(),
+                (_, other) => other.clone(),
+            };
+            Some((name.clone(), value))
+        })
+        .collect()
 }
