@@ -260,7 +260,11 @@ impl Definition {
     /// Reads one definition. `Ok(None)`: it is switched off (`"enabled": false`), whatever else it says.
     pub fn parse(json: &str) -> Result<Option<Self>, SourceError> {
         let members: Members<Value> = serde_json::from_str(json).map_err(|error| not_an_object(&error))?;
-        definition::read(members).map_err(|faults| SourceError::new(ErrorCode::DefinitionInvalid, faults.join("; ")))
+        definition::read(members).map_err(|faults| {
+            // Names of grants and the like are whatever the secret says.
+            let message = text::printable(&faults.join("; "), usize::MAX);
+            SourceError::new(ErrorCode::DefinitionInvalid, message)
+        })
     }
 
     /// What a person brings anew once the grant is dead.

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 /// What stands in place of a secret.
 const MASK: &str = "***";
 
-/// The text with control characters as spaces, cut to `longest` characters.
+/// The text with what can't be printed as spaces, cut to `longest` characters.
+///
+/// What may hold a secret is masked before it is cut, or half of the secret is left at the end.
 pub fn printable(text: &str, longest: usize) -> String {
     text.trim().chars().map(|character| if is_printable(character) { character } else { ' ' }).take(longest).collect()
 }
@@ -14,6 +16,14 @@ pub fn printable(text: &str, longest: usize) -> String {
 fn is_printable(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        && !is_noncharacter(character)
+}
+
+/// What Unicode never assigns (section 23.7): U+FDD0 to U+FDEF and the last two of each plane. A queue refuses the whole
+/// message for one of the last two of the first plane.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+pub fn is_noncharacter(character: char) -> bool {
+    matches!(character, '\u{fdd0}'..='\u{fdef}') || u32::from(character) & 0xfffe == 0xfffe
 }
 
 /// Secrets in all forms in which servers echo them, worked out once for many texts.
@@ -111,6 +121,18 @@ mod tests {
     fn what_breaks_lines_or_hides_is_a_space() {
         assert_eq!(printable(" a\r\nb\u{1b}[31m\u{202e}c ", 50), "a  b [31m c");
         assert_eq!(printable("äöü", 2), "äö");
+        assert_eq!(printable("a\u{fffe}\u{ffff}b\u{fdd0}\u{fdef}c\u{1fffe}\u{10ffff}d", 50), "a  b  c  d");
+        assert_eq!(
+            printable("\u{d7ff}\u{e000}\u{fdcf}\u{fdf0}\u{fffd}\u{10000}", 50).chars().filter(|c| *c == ' ').count(),
+            0
+        );
+    }
+
+    #[test]
+    fn every_printable_character_may_stand_in_a_message() {
+        let allowed = |character: char| matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}');
+        let refused = ('\0'..=char::MAX).filter(|character| is_printable(*character) && !allowed(*character));
+        assert_eq!(refused.collect::<String>(), "");
     }
 
     fn masked(text: &str, secrets: &[&str]) -> String {

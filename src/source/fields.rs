@@ -209,7 +209,8 @@ impl Fields {
     /// A string that is shown to people.
     pub(super) fn line(&mut self, field: &str) -> Option<String> {
         let line = self.string(field)?;
-        if line.contains(char::is_control) || line.chars().count() > LONGEST_LINE {
+        let unfit = |character: char| character.is_control() || text::is_noncharacter(character);
+        if line.contains(unfit) || line.chars().count() > LONGEST_LINE {
             self.fault(field, format_args!("must be one line of at most {LONGEST_LINE} characters"));
             return None;
         }

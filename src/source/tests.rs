@@ -444,6 +444,7 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         (json!({"runbook_url": "wiki"}), "`runbook_url` must be a URL such as https://wiki.example.com/runbook"),
         (json!({"owner": ["me"]}), "`owner` must be a string"),
         (json!({"owner": "a\nb"}), "`owner` must be one line of at most 200 characters"),
+        (json!({"owner": "a\u{ffff}b"}), "`owner` must be one line of at most 200 characters"),
         (json!({"enabled": "no"}), "`enabled` must be true or false"),
         (json!({"provider": "acme-crm"}), "`provider` is unknown; `custom` is for one of your own"),
         (json!({"provider": "congito"}), "`provider` is unknown; did you mean `cognito`?"),
@@ -460,6 +461,12 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
     ] {
         assert_eq!(fault(&with(&fields)), expected, "{fields}");
     }
+}
+
+#[test]
+fn a_fault_can_be_shown_whatever_its_field_is_named() {
+    let message = fault(&with(&json!({"grants": {"a\nb\u{ffff}c\u{202e}d": 5}})));
+    assert!(message.contains("`grants.a b c d` must be an object"), "{message}");
 }
 
 #[test]
