@@ -10,7 +10,6 @@ use crate::dialect::{BodyFormat, RequestMethod};
 use crate::report::{ErrorCode, SourceError};
 use crate::retry::{self, Repeat};
 use crate::source::{ClientAuthentication, parse_endpoint_url};
-use crate::text;
 
 /// Where an issuer's metadata stands: RFC 8414 section 3.1, then OpenID Connect Discovery section 4.
 ///
@@ -83,7 +82,10 @@ impl Exchange<'_> {
                     "it states the issuer {} a trailing slash; write `issuer` the same way",
                     if stated.ends_with('/') { "with" } else { "without" }
                 ),
-                Some(stated) => format!("it states another issuer ({})", text::printable(stated, 200)),
+                Some(stated) => {
+                    let basic = self.basic_credentials();
+                    format!("it states another issuer ({})", self.secrets(&basic).shown(stated, 200))
+                }
                 None => "it states no issuer".to_owned(),
             }));
         }

@@ -387,6 +387,62 @@ fn what_a_server_echoes_elsewhere_is_masked_too() {
     assert!(echo.ends_with("it has *** (a string)"), "{echo}");
 }
 
+/// Longer than anything that is shown of a name.
+fn long_secret() -> String {
+    (0..64).map(|part| format!("s3cr3t-{part:02}~")).collect()
+}
+
+/// Fails if a text shows a part of the secret that would help to find it.
+#[track_caller]
+fn assert_without(secret: &str, text: &str) {
+    let shown = (16..=secret.len()).map(|end| &secret[end - 16..end]).find(|piece| text.contains(piece));
+    assert_eq!(shown, None, "{text}");
+}
+
+#[test]
+fn a_secret_is_masked_before_it_is_cut_where_a_server_makes_a_name_of_it() {
+    let secret = long_secret();
+    let definition = definition(&json!({"refresh_token": secret, "response": {"format": "form"}}));
+    let message =
+        |body: &str| exchange(&definition).read(&answer(200, body), now(), now()).expect_err("no token").error;
+    let echo = message(&secret).message;
+    assert!(echo.ends_with("it has *** (an empty string)"), "{echo}");
+    for encoded in [form_urlencoded::byte_serialize(secret.as_bytes()).collect(), format!("a%0Ab{secret}")] {
+        assert_without(&secret, &message(&encoded).message);
+    }
+
+    let jwt = format!("{}.{}", jwt(&json!({"iss": "client", "sub": "client"})), "c2ln".repeat(20));
+    let echo = rejected(200, &json!({"data": {jwt: 1}}).to_string()).error.message;
+    assert!(echo.ends_with("it has data (an object of *** (a number))"), "{echo}");
+}
+
+#[test]
+fn a_part_of_a_long_secret_is_masked_where_a_server_echoes_no_more() {
+    let secret = long_secret();
+    let definition = definition(&json!({"refresh_token": secret}));
+    for description in [
+        format!("token {}... is unknown", &secret[..50]),
+        format!("token ...{} is unknown", &secret[600..]),
+        format!("token {} is unknown", secret.replace("s3cr3t-1", "s3cr3t-1\n").replace('~', "%7e")),
+        format!("{}{}", "x".repeat(480), &secret[3..]),
+    ] {
+        let body = json!({"error": "invalid_grant", "error_description": description}).to_string();
+        let error = exchange(&definition).read(&answer(400, body), now(), now()).expect_err("no token").error;
+        assert_without(&secret, &error.provider_error.expect("words"));
+    }
+}
+
+#[test]
+fn a_secret_is_masked_before_it_is_cut_in_the_metadata_of_an_issuer() {
+    let secret = long_secret();
+    let definition = definition(&json!({"refresh_token": secret}));
+    let body = json!({"issuer": format!("{}{secret}", "x".repeat(170)), "token_endpoint": "https://a/"}).to_string();
+    let read = exchange(&definition).read_metadata(&answer(200, body), "https://as.example.com", now());
+    let message = read.expect_err("another issuer").error.message;
+    assert!(message.contains("it states another issuer (xxx"), "{message}");
+    assert_without(&secret, &message);
+}
+
 #[test]
 fn a_redirect_names_where_to_but_not_with_what() {
     let redirect = Answer { redirects_to: Some("https://login.example.com".to_owned()), ..answer(302, "") };
