@@ -4,7 +4,7 @@ use roxmltree::Node;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::{Answer, Body};
+use super::{Answer, Body, LARGEST_ANSWER_BYTES};
 use crate::dialect::BodyFormat;
 use crate::text::Echoes;
 
@@ -15,7 +15,7 @@ const DEEPEST: usize = 32;
 pub(super) fn text(answer: &Answer) -> Result<&str, String> {
     let bytes = match &answer.body {
         Body::Whole(bytes) => bytes,
-        Body::TooLarge => return Err("it is larger than 1 MiB".to_owned()),
+        Body::TooLarge => return Err(format!("it is larger than {} KiB", LARGEST_ANSWER_BYTES / 1024)),
         Body::CutShort => return Err("it broke off".to_owned()),
     };
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;

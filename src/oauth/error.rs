@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::{Answer, Exchange, Rejection, body};
+use super::{Answer, Body, Exchange, Rejection, body};
 use crate::dialect::{ErrorClass, ErrorRule, Evidence, scalar_text};
 use crate::report::{ErrorCode, SourceError};
 use crate::retry::{self, Repeat};
@@ -104,12 +104,15 @@ impl Exchange<'_> {
         };
         let passing =
             matches!(code, ErrorCode::RateLimited | ErrorCode::EndpointTimeout | ErrorCode::EndpointUnavailable);
+        // The server did what it was asked for, but nobody can read what came of it.
+        let broke_off =
+            code == ErrorCode::ResponseInvalid && (200..300).contains(&status) && matches!(answer.body, Body::CutShort);
         let provider_error = document.ok().and_then(|document| self.provider_error(document));
         let provider_error = provider_error.map(|words| secrets.shown(&words, LONGEST_PROVIDER_ERROR));
         Rejection {
-            repeat: if passing { Repeat::AfterBackoff(retry_after) } else { Repeat::Never },
-            // A gateway's errors: the server behind it may have answered.
-            answer_lost: matches!(status, 502 | 504),
+            repeat: if passing || broke_off { Repeat::AfterBackoff(retry_after) } else { Repeat::Never },
+            // The first two are a gateway's: the server behind it may have answered.
+            answer_lost: matches!(status, 502 | 504) || broke_off,
             client_refused: code == ErrorCode::InvalidClient
                 || status == 401 && !matches!(code, ErrorCode::InvalidGrant | ErrorCode::RateLimited),
             ..Rejection::terminal(

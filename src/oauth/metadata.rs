@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::{Answer, Exchange, Rejection, Request, body};
+use super::{Answer, Body, Exchange, Rejection, Request, body};
 use crate::dialect::{BodyFormat, RequestMethod};
 use crate::report::{ErrorCode, SourceError};
 use crate::retry::{self, Repeat};
@@ -68,13 +68,18 @@ impl Exchange<'_> {
             let mut rejection = self.rejection(answer, document.as_ref(), now);
             rejection.error.message = format!("metadata of the issuer: {}", rejection.error.message);
             rejection.client_refused = false;
+            // Nothing was sent that could be used up.
+            rejection.answer_lost = false;
             return Err(rejection);
         }
         let invalid = |reason: String| {
             let message = format!("metadata of the issuer: {reason}");
             Rejection::terminal(SourceError::new(ErrorCode::ResponseInvalid, message))
         };
-        let document = document.map_err(|what| invalid(format!("no usable answer: {what}")))?;
+        let document = document.map_err(|what| {
+            let rejection = invalid(format!("no usable answer: {what}"));
+            if matches!(answer.body, Body::CutShort) { Rejection::transient(rejection.error) } else { rejection }
+        })?;
         let stated = document.get("issuer").and_then(Value::as_str);
         if stated != Some(issuer) {
             return Err(invalid(match stated {
