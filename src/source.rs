@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use url::{Host, Url};
 
@@ -259,8 +258,8 @@ pub struct Definition {
 impl Definition {
     /// Reads one definition. `Ok(None)`: it is switched off (`"enabled": false`), whatever else it says.
     pub fn parse(json: &str) -> Result<Option<Self>, SourceError> {
-        let members: Members<Value> = serde_json::from_str(json).map_err(|error| not_an_object(&error))?;
-        definition::read(members).map_err(|faults| {
+        let (members, twice) = fields::read_object(json)?;
+        definition::read(members, &twice).map_err(|faults| {
             // Names of grants and the like are whatever the secret says.
             let message = text::printable(&faults.join("; "), usize::MAX);
             SourceError::new(ErrorCode::DefinitionInvalid, message)
@@ -383,19 +382,29 @@ impl Catalog {
             Ok(members) => members,
             Err(error) => return self.add(secret, secret, Err(not_an_object(&error))),
         };
-        let Some((_, packed)) = members.0.iter().find(|(name, _)| name == "sources") else {
+        let (packed, others): (Vec<_>, Vec<_>) = members.0.into_iter().partition(|(name, _)| name == "sources");
+        if packed.is_empty() {
             return self.add(secret, secret, Definition::parse(content));
-        };
-        if let Some((other, _)) = members.0.iter().find(|(name, _)| name != "sources") {
-            let fault = format!("`{}` can't stand beside `sources`", text::printable(other, 64));
-            self.add(secret, secret, Err(SourceError::new(ErrorCode::DefinitionInvalid, fault)));
         }
-        let Ok(definitions) = serde_json::from_str::<Members<&RawValue>>(packed.get()) else {
-            let fault = "`sources` must be an object of names and definitions";
-            return self.add(secret, secret, Err(SourceError::new(ErrorCode::DefinitionInvalid, fault)));
-        };
-        for (name, definition) in definitions.0 {
-            self.add(secret, &name, Definition::parse(definition.get()));
+        let mut faults = Vec::new();
+        if packed.len() > 1 {
+            faults.push("`sources` is given twice".to_owned());
+        }
+        if let Some((other, _)) = others.first() {
+            faults.push(format!("`{}` can't stand beside `sources`", text::printable(other, 64)));
+        }
+        for (_, packed) in packed {
+            match serde_json::from_str::<Members<&RawValue>>(packed.get()) {
+                Ok(definitions) => {
+                    for (name, definition) in definitions.0 {
+                        self.add(secret, &name, Definition::parse(definition.get()));
+                    }
+                }
+                Err(_) => faults.push("`sources` must be an object of names and definitions".to_owned()),
+            }
+        }
+        if !faults.is_empty() {
+            self.add(secret, secret, Err(SourceError::new(ErrorCode::DefinitionInvalid, faults.join("; "))));
         }
     }
 

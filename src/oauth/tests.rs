@@ -412,7 +412,7 @@ fn what_a_server_echoes_elsewhere_is_masked_too() {
 
 /// Longer than anything that is shown of a name.
 fn long_secret() -> String {
-    (0..64).map(|part| format!("s3cr3t-{part:02}~")).collect()
+    (0..64).map(|part| format!("s3cr3t-{part:02}~")).collect::<Vec<_>>().concat()
 }
 
 /// Fails if a text shows a part of the secret that would help to find it.

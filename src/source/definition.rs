@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::fields::{Fields, Members, nearest, write_canonical};
+use super::fields::{Fields, nearest, write_canonical};
 use super::flow::{GrantCredential, Role};
 use super::{
     ClientAuthentication, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, PUBLIC_PARAMS, Seed,
@@ -116,11 +116,15 @@ const FIELDS_FOR_PEOPLE: [&str; 2] = ["owner", "runbook_url"];
 /// Secret fields whose change makes a token due, so that their hash is published.
 const HASHED_FIELDS: [&str; 2] = ["access_token", "refresh_token"];
 
-/// Reads a definition's members; `Ok(None)`: it is switched off, whatever else it says. The error is all that is wrong.
-pub(super) fn read(members: Members<Value>) -> Result<Option<Definition>, Vec<String>> {
+/// Reads a definition's members, some of which may have been given `twice`; `Ok(None)`: it is switched off, whatever else
+/// it says. The error is all that is wrong.
+pub(super) fn read(members: Map<String, Value>, twice: &[String]) -> Result<Option<Definition>, Vec<String>> {
     let mut written = Fields::written(members, &FIELDS);
-    if written.values().get("enabled") == Some(&Value::Bool(false)) {
+    if written.values().get("enabled") == Some(&Value::Bool(false)) && twice.is_empty() {
         return Ok(None);
+    }
+    for name in twice {
+        written.fault(name, "is given twice");
     }
     written.boolean("enabled");
     let definition = Reader::new(&mut written).definition(&mut written);

@@ -482,6 +482,36 @@ fn a_field_given_twice_is_a_fault() {
 }
 
 #[test]
+fn a_member_given_twice_is_a_fault_at_any_depth() {
+    let inserted = |members: &str| minimal().to_string().replacen('{', &format!("{{{members},"), 1);
+    for (members, expected) in [
+        (r#""params": {"audience": "a", "audience": "b"}"#, "`params.audience` is given twice"),
+        (r#""params": {"a": "a", "\u0061": "b", "a": "c"}"#, "`params.a` is given twice"),
+        (r#""scope": null, "scope": "read""#, "`scope` is given twice"),
+        (
+            r#""errors": [{"status": 400, "class": "transient"}, {"status": 4, "class": "throttled", "status": 429}]"#,
+            "`errors[1].status` is given twice",
+        ),
+        (
+            r#""grants": {"client_credentials": {}, "client_credentials": {"params": {"a": "x", "a": "y"}}}"#,
+            "`grants.client_credentials.params.a` is given twice; `grants.client_credentials` is given twice",
+        ),
+        (r#""params": {"a\nb": "x", "a\nb": "y"}"#, "`params.a b` is given twice"),
+        (r#""owner": "one", "owner": "two", "client_id": 5"#, "`client_id` is given twice; `owner` is given twice"),
+        (r#""enabled": true, "enabled": false"#, "`enabled` is given twice"),
+    ] {
+        let mut told: Vec<_> = fault(&inserted(members)).split("; ").map(str::to_owned).collect();
+        told.sort();
+        assert_eq!(told.join("; "), expected, "{members}");
+    }
+    let secret = format!(r#""headers": {{"X-Key": "{SECRET}", "X-Key": "{SECRET}"}}"#);
+    assert_eq!(fault(&inserted(&secret)), "`headers.X-Key` is given twice");
+    let deep = "[".repeat(120) + r#"{"a": 1, "a": 2}"# + &"]".repeat(120);
+    let deep = fault(&inserted(&format!(r#""params": {deep}"#)));
+    assert!(deep.contains(&format!("`params{}.a` is given twice", "[0]".repeat(120))), "{deep}");
+}
+
+#[test]
 fn what_is_no_json_object_says_so_without_its_text() {
     assert_eq!(fault(SECRET), "the secret is not JSON (line 1, column 1)");
     assert_eq!(fault(""), "the secret is not JSON (line 1, column 0)");
@@ -637,6 +667,26 @@ fn what_stands_beside_packed_sources_is_a_fault_of_the_secret_alone() {
     );
     let no_object = catalog(&[("pack", r#"{"sources": ["a"]}"#.to_owned())]);
     assert_eq!(entries(&no_object), [("pack", "`sources` must be an object of names and definitions")]);
+}
+
+#[test]
+fn packed_sources_given_twice_are_a_fault_of_the_secret_and_no_source_vanishes() {
+    let twice = format!(r#"{{"sources": {{"a": {0}}}, "sources": {{"b": {0}, "a": {0}}}, "x": 1}}"#, minimal());
+    assert_eq!(
+        entries(&catalog(&[("pack", twice)])),
+        [
+            ("a", "defined twice in the secret `pack`"),
+            ("b", "ok"),
+            ("pack", "`sources` is given twice; `x` can't stand beside `sources`"),
+        ]
+    );
+    let nested = json!({"sources": {"a": minimal(), "b": {}}}).to_string();
+    let nested = nested.replace("{}", &minimal().to_string().replacen('{', r#"{"params": {"p": "1", "p": "2"},"#, 1));
+    assert_eq!(
+        entries(&catalog(&[("pack", nested)])),
+        [("a", "ok"), ("b", "`params.p` is given twice")],
+        "one source's trouble is its own"
+    );
 }
 
 #[test]
