@@ -25,7 +25,7 @@ use crate::oauth::Rejection;
 use crate::ports::{Clock as _, Ports, Publisher as _, SecretStore as _, StoreError, Tagged, World};
 use crate::report::{ErrorCode, Outcome, Report, SourceError, SourceReport, Warning, WarningCode, rfc3339};
 use crate::retry::Deadline;
-use crate::source::{Catalog, Source, SourceName};
+use crate::source::{Catalog, PlainHttp, Source, SourceName};
 use crate::token::{self, RefreshRule, StoredToken};
 
 /// How long a warm function relies on definitions that it has read.
@@ -44,6 +44,8 @@ pub struct Settings {
     pub schedule_interval: TimeDelta,
     /// Sources worked on at once.
     pub max_concurrency: usize,
+    /// Where definitions may call plain `http`.
+    pub plain_http: PlainHttp,
 }
 
 /// Harvests, again and again while the function is warm.
@@ -215,7 +217,7 @@ impl<P: Ports> Harvester<P> {
     }
 
     async fn read_catalog(&self, now: DateTime<Utc>) -> Result<Rc<Catalog>, StoreError> {
-        let catalog = Rc::new(Catalog::new(self.world.secrets.read_all().await?));
+        let catalog = Rc::new(Catalog::new(self.world.secrets.read_all().await?, self.settings.plain_http));
         self.catalog.replace(Some((now, Rc::clone(&catalog))));
         Ok(catalog)
     }

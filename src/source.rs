@@ -244,6 +244,8 @@ pub struct Definition {
     pub default_expires_in: TimeDelta,
     /// Where a new token is tried before it is published.
     pub verify_url: Option<Url>,
+    /// Where plain `http` may go, for what an issuer's metadata names.
+    pub plain_http: PlainHttp,
     /// Who is asked when this source fails.
     pub owner: Option<String>,
     /// What to do then.
@@ -257,9 +259,9 @@ pub struct Definition {
 
 impl Definition {
     /// Reads one definition. `Ok(None)`: it is switched off (`"enabled": false`), whatever else it says.
-    pub fn parse(json: &str) -> Result<Option<Self>, SourceError> {
+    pub fn parse(json: &str, plain_http: PlainHttp) -> Result<Option<Self>, SourceError> {
         let (members, twice) = fields::read_object(json)?;
-        definition::read(members, &twice).map_err(|faults| {
+        definition::read(members, &twice, plain_http).map_err(|faults| {
             // Names of grants and the like are whatever the secret says.
             let message = text::printable(&faults.join("; "), usize::MAX);
             SourceError::new(ErrorCode::DefinitionInvalid, message)
@@ -300,10 +302,23 @@ impl Definition {
     }
 }
 
-/// Checks what is called with a credential: `https`, or `http` on the loopback interface.
+/// Where a definition may call plain `http`.
+///
+/// In Lambda, loopback is the runtime's own API and those of its extensions: whoever may write one definition must not reach
+/// them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Nowhere.
+    #[default]
+    Refused,
+    /// On loopback addresses: local runs and tests.
+    OnLoopback,
+}
+
+/// Checks what is called with a credential: `https`, or `http` where that is allowed.
 ///
 /// A fragment is refused (RFC 6749 section 3.2), and so are a user name and password, which would end in logs.
-pub fn parse_endpoint_url(text: &str) -> Result<Url, &'static str> {
+pub fn parse_endpoint_url(text: &str, plain_http: PlainHttp) -> Result<Url, &'static str> {
     let url = parse_ascii_url(text).ok_or("must be a URL such as https://as.example.com/token")?;
     let loopback = match url.host() {
         Some(Host::Domain(domain)) => domain == "localhost",
@@ -311,8 +326,9 @@ pub fn parse_endpoint_url(text: &str) -> Result<Url, &'static str> {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     };
-    if !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
-        return Err("must begin with https:// (http:// is allowed for loopback addresses only)");
+    let allowed = plain_http == PlainHttp::OnLoopback && loopback;
+    if !(url.scheme() == "https" || url.scheme() == "http" && allowed) {
+        return Err("must begin with https://");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not contain a user name or password");
@@ -351,11 +367,11 @@ pub struct Catalog {
 
 impl Catalog {
     /// Parses every secret, each either one definition or several packed under `sources`.
-    pub fn new(secrets: Vec<Secret>) -> Self {
+    pub fn new(secrets: Vec<Secret>, plain_http: PlainHttp) -> Self {
         let mut catalog = Self::default();
         for Secret { name, content } in secrets {
             match content {
-                Ok(content) => catalog.add_secret(&name, content.expose_secret()),
+                Ok(content) => catalog.add_secret(&name, content.expose_secret(), plain_http),
                 Err(error) => catalog.add(&name, &name, Err(error)),
             }
         }
@@ -377,14 +393,14 @@ impl Catalog {
         self.disabled.iter().any(|disabled| disabled == name)
     }
 
-    fn add_secret(&mut self, secret: &str, content: &str) {
+    fn add_secret(&mut self, secret: &str, content: &str, plain_http: PlainHttp) {
         let members: Members<&RawValue> = match serde_json::from_str(content) {
             Ok(members) => members,
             Err(error) => return self.add(secret, secret, Err(not_an_object(&error))),
         };
         let (packed, others): (Vec<_>, Vec<_>) = members.0.into_iter().partition(|(name, _)| name == "sources");
         if packed.is_empty() {
-            return self.add(secret, secret, Definition::parse(content));
+            return self.add(secret, secret, Definition::parse(content, plain_http));
         }
         let mut faults = Vec::new();
         if packed.len() > 1 {
@@ -397,7 +413,7 @@ impl Catalog {
             match serde_json::from_str::<Members<&RawValue>>(packed.get()) {
                 Ok(definitions) => {
                     for (name, definition) in definitions.0 {
-                        self.add(secret, &name, Definition::parse(definition.get()));
+                        self.add(secret, &name, Definition::parse(definition.get(), plain_http));
                     }
                 }
                 Err(_) => faults.push("`sources` must be an object of names and definitions".to_owned()),

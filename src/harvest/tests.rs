@@ -324,6 +324,7 @@ impl Bench {
             secret_prefix: "harvest/".to_owned(),
             schedule_interval: TimeDelta::minutes(15),
             max_concurrency: 32,
+            plain_http: PlainHttp::Refused,
         };
         let bench = Self { secrets, server, tokens, state, outbox, harvester: Harvester::new(settings, world) };
         for source in sources {

@@ -102,8 +102,8 @@ impl Exchange<'_> {
             .or_else(|| document.get("token_endpoint"))
             .and_then(Value::as_str)
             .ok_or_else(|| invalid("it names no token endpoint".to_owned()))?;
-        let url =
-            parse_endpoint_url(token_endpoint).map_err(|reason| invalid(format!("its token endpoint {reason}")))?;
+        let url = parse_endpoint_url(token_endpoint, self.definition.plain_http)
+            .map_err(|reason| invalid(format!("its token endpoint {reason}")))?;
         if url.scheme() == "http" && issuer.starts_with("https:") {
             return Err(invalid("its token endpoint is not https".to_owned()));
         }

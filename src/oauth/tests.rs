@@ -10,7 +10,7 @@ use url::{Url, form_urlencoded};
 
 use super::*;
 use crate::report::ErrorCode;
-use crate::source::Seed;
+use crate::source::{PlainHttp, Seed};
 
 fn definition(fields: &Value) -> Definition {
     let mut definition = json!({
@@ -19,7 +19,9 @@ fn definition(fields: &Value) -> Definition {
     for (name, value) in fields.as_object().expect("an object") {
         definition[name] = value.clone();
     }
-    Definition::parse(&definition.to_string()).expect("a valid definition").expect("an enabled source")
+    Definition::parse(&definition.to_string(), PlainHttp::Refused)
+        .expect("a valid definition")
+        .expect("an enabled source")
 }
 
 fn now() -> DateTime<Utc> {
@@ -521,11 +523,29 @@ fn rfc8414_3_3_the_issuer_must_be_the_same_string() {
         (json!({"issuer": "https://as.example.com"}), "it names no token endpoint"),
         (
             json!({"issuer": "https://as.example.com", "token_endpoint": "http://127.0.0.1/token"}),
-            "its token endpoint is not https",
+            "its token endpoint must begin with https://",
         ),
     ] {
         assert_eq!(metadata(&body), Err(format!("metadata of the issuer: {message}")));
     }
+}
+
+#[test]
+fn what_metadata_names_may_be_plain_http_where_the_definition_may() {
+    let issuer = "http://127.0.0.1:9";
+    let body = json!({"issuer": issuer, "token_endpoint": "http://127.0.0.1:9/token"}).to_string();
+    let read = |plain_http: PlainHttp| {
+        let definition = Definition { plain_http, ..definition(&json!({})) };
+        exchange(&definition).read_metadata(&answer(200, body.as_str()), issuer, now()).map_err(|e| e.error.message)
+    };
+    assert_eq!(read(PlainHttp::OnLoopback).map(String::from).as_deref(), Ok("http://127.0.0.1:9/token"));
+    let refusal = "metadata of the issuer: its token endpoint must begin with https://";
+    assert_eq!(read(PlainHttp::Refused).map_err(|message| message == refusal), Err(true));
+
+    let body = json!({"issuer": "https://as.example.com", "token_endpoint": "http://127.0.0.1/token"}).to_string();
+    let definition = Definition { plain_http: PlainHttp::OnLoopback, ..definition(&json!({})) };
+    let read = exchange(&definition).read_metadata(&answer(200, body), "https://as.example.com", now());
+    assert_eq!(read.expect_err("a fault").error.message, "metadata of the issuer: its token endpoint is not https");
 }
 
 proptest! {

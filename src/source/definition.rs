@@ -11,7 +11,8 @@ use url::Url;
 use super::fields::{Fields, nearest, write_canonical};
 use super::flow::{GrantCredential, Role};
 use super::{
-    ClientAuthentication, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, PUBLIC_PARAMS, Seed,
+    ClientAuthentication, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, PUBLIC_PARAMS, PlainHttp,
+    Seed,
 };
 use crate::assertion::JWT_BEARER;
 use crate::provider::{self, CUSTOM, Declaration};
@@ -118,7 +119,11 @@ const HASHED_FIELDS: [&str; 2] = ["access_token", "refresh_token"];
 
 /// Reads a definition's members, some of which may have been given `twice`; `Ok(None)`: it is switched off, whatever else
 /// it says. The error is all that is wrong.
-pub(super) fn read(members: Map<String, Value>, twice: &[String]) -> Result<Option<Definition>, Vec<String>> {
+pub(super) fn read(
+    members: Map<String, Value>,
+    twice: &[String],
+    plain_http: PlainHttp,
+) -> Result<Option<Definition>, Vec<String>> {
     let mut written = Fields::written(members, &FIELDS);
     if written.values().get("enabled") == Some(&Value::Bool(false)) && twice.is_empty() {
         return Ok(None);
@@ -127,7 +132,7 @@ pub(super) fn read(members: Map<String, Value>, twice: &[String]) -> Result<Opti
         written.fault(name, "is given twice");
     }
     written.boolean("enabled");
-    let definition = Reader::new(&mut written).definition(&mut written);
+    let definition = Reader::new(&mut written, plain_http).definition(&mut written);
     let faults = written.into_faults();
     match definition {
         Some(definition) if faults.is_empty() => Ok(Some(definition)),
@@ -164,10 +169,11 @@ pub(super) struct Reader {
     pub(super) variables: Option<BTreeMap<String, String>>,
     pub(super) base_url: Option<Url>,
     pub(super) issuer: Option<Endpoint>,
+    pub(super) plain_http: PlainHttp,
 }
 
 impl Reader {
-    fn new(written: &mut Fields) -> Self {
+    fn new(written: &mut Fields, plain_http: PlainHttp) -> Self {
         let provider = written.string("provider");
         let declaration = provider.as_deref().map_or_else(|| Some(Declaration::new()), provider::find);
         if declaration.is_none() {
@@ -193,8 +199,9 @@ impl Reader {
             grants: grants(&all),
             steps: all.get("steps").cloned(),
             variables: written.variables(provider.is_some()),
-            base_url: written.base_url(provider.is_some()),
-            issuer: written.issuer(),
+            base_url: written.base_url(provider.is_some(), plain_http),
+            issuer: written.issuer(plain_http),
+            plain_http,
             declared: without(&declared),
             written: without(written.values()),
             provider,
@@ -222,7 +229,7 @@ impl Reader {
         }
         let min_ttl = fields.duration("min_ttl", TimeDelta::zero());
         let default_expires_in = fields.duration("default_expires_in", TimeDelta::seconds(1));
-        let verify_url = fields.endpoint_url("verify_url");
+        let verify_url = fields.endpoint_url("verify_url", self.plain_http);
         let owner = fields.line("owner");
         let runbook_url = fields.link("runbook_url");
         let mutual = |flow: &Flow| matches!(flow.client_authentication, ClientAuthentication::MutualTls);
@@ -241,6 +248,7 @@ impl Reader {
             min_ttl: min_ttl.unwrap_or(DEFAULT_MIN_TTL),
             default_expires_in: default_expires_in.unwrap_or(DEFAULT_EXPIRES_IN),
             verify_url,
+            plain_http: self.plain_http,
             owner,
             runbook_url,
             public_sha256: sha256(&without_secrets(written.values())),
@@ -416,9 +424,9 @@ impl Fields {
         Some(variables)
     }
 
-    fn base_url(&mut self, has_provider: bool) -> Option<Url> {
+    fn base_url(&mut self, has_provider: bool, plain_http: PlainHttp) -> Option<Url> {
         self.for_providers("base_url", has_provider);
-        self.url_without_query("base_url")
+        self.url_without_query("base_url", plain_http)
     }
 
     fn for_providers(&mut self, field: &str, has_provider: bool) {
@@ -427,13 +435,13 @@ impl Fields {
         }
     }
 
-    fn issuer(&mut self) -> Option<Endpoint> {
-        let url = self.url_without_query("issuer")?;
+    fn issuer(&mut self, plain_http: PlainHttp) -> Option<Endpoint> {
+        let url = self.url_without_query("issuer", plain_http)?;
         self.string("issuer").map(|identifier| Endpoint::Issuer { identifier, url })
     }
 
-    fn url_without_query(&mut self, field: &str) -> Option<Url> {
-        let url = self.endpoint_url(field)?;
+    fn url_without_query(&mut self, field: &str, plain_http: PlainHttp) -> Option<Url> {
+        let url = self.endpoint_url(field, plain_http)?;
         if url.query().is_some() {
             self.fault(field, "must not contain a query (?)");
             return None;

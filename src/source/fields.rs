@@ -11,7 +11,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{parse_ascii_url, parse_endpoint_url};
+use super::{PlainHttp, parse_ascii_url, parse_endpoint_url};
 use crate::dialect::Pointer;
 use crate::duration;
 use crate::report::{ErrorCode, SourceError};
@@ -345,9 +345,9 @@ impl Fields {
         None
     }
 
-    pub(super) fn endpoint_url(&mut self, field: &str) -> Option<Url> {
+    pub(super) fn endpoint_url(&mut self, field: &str, plain_http: PlainHttp) -> Option<Url> {
         let text = self.string(field)?;
-        match parse_endpoint_url(&text) {
+        match parse_endpoint_url(&text, plain_http) {
             Ok(url) => Some(url),
             Err(reason) => {
                 self.fault(field, reason);

@@ -2,7 +2,9 @@ use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{Catalog, ClientAuthentication, Credential, Definition, Endpoint, Flow, Secret, Seed, SourceName};
+use super::{
+    Catalog, ClientAuthentication, Credential, Definition, Endpoint, Flow, PlainHttp, Secret, Seed, SourceName,
+};
 use crate::assertion::JWT_BEARER;
 use crate::dialect::RequestMethod;
 use crate::provider;
@@ -24,11 +26,15 @@ fn with(fields: &Value) -> String {
 }
 
 fn parse(fields: &Value) -> Definition {
-    Definition::parse(&with(fields)).expect("a valid definition").expect("an enabled source")
+    Definition::parse(&with(fields), PlainHttp::OnLoopback).expect("a valid definition").expect("an enabled source")
 }
 
 fn fault(definition: &str) -> String {
-    let error = Definition::parse(definition).expect_err("a fault");
+    refusal(definition, PlainHttp::OnLoopback)
+}
+
+fn refusal(definition: &str, plain_http: PlainHttp) -> String {
+    let error = Definition::parse(definition, plain_http).expect_err("a fault");
     assert_eq!(error.code.as_str(), "definition_invalid");
     assert!(!error.message.contains(SECRET), "{}", error.message);
     error.message
@@ -357,7 +363,9 @@ fn what_contradicts_itself_in_grants_and_steps_is_named() {
 
 #[test]
 fn a_disabled_definition_is_left_out_whatever_else_it_says() {
-    assert!(Definition::parse(r#"{"enabled": false, "tokn_endpoint": 1}"#).expect("no fault").is_none());
+    assert!(
+        Definition::parse(r#"{"enabled": false, "tokn_endpoint": 1}"#, PlainHttp::Refused).expect("no fault").is_none()
+    );
 }
 
 #[test]
@@ -366,14 +374,8 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         (json!({"client_secrt": SECRET}), "`client_secrt` is unknown; did you mean `client_secret`?"),
         (json!({"xyzzy": SECRET}), "`xyzzy` is unknown"),
         (json!({"token_endpoint": null}), "`token_endpoint` is required (or `issuer`, or `provider`)"),
-        (
-            json!({"token_endpoint": "http://as.example.com/token"}),
-            "`token_endpoint` must begin with https:// (http:// is allowed for loopback addresses only)",
-        ),
-        (
-            json!({"token_endpoint": "http://127.0.0.1.example.com/token"}),
-            "`token_endpoint` must begin with https:// (http:// is allowed for loopback addresses only)",
-        ),
+        (json!({"token_endpoint": "http://as.example.com/token"}), "`token_endpoint` must begin with https://"),
+        (json!({"token_endpoint": "http://127.0.0.1.example.com/token"}), "`token_endpoint` must begin with https://"),
         (
             json!({"token_endpoint": format!("https://user:{SECRET}@as.example.com/")}),
             "`token_endpoint` must not contain a user name or password",
@@ -437,10 +439,7 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         (json!({"min_ttl": "10"}), "`min_ttl` must be a duration of at most 366d such as 90s, 15m, 12h or 7d"),
         (json!({"min_ttl": 600}), "`min_ttl` must be a string"),
         (json!({"default_expires_in": "0s"}), "`default_expires_in` must be longer"),
-        (
-            json!({"verify_url": "http://api.example.com"}),
-            "`verify_url` must begin with https:// (http:// is allowed for loopback addresses only)",
-        ),
+        (json!({"verify_url": "http://api.example.com"}), "`verify_url` must begin with https://"),
         (json!({"runbook_url": "wiki"}), "`runbook_url` must be a URL such as https://wiki.example.com/runbook"),
         (json!({"owner": ["me"]}), "`owner` must be a string"),
         (json!({"owner": "a\nb"}), "`owner` must be one line of at most 200 characters"),
@@ -467,6 +466,50 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
 fn a_fault_can_be_shown_whatever_its_field_is_named() {
     let message = fault(&with(&json!({"grants": {"a\nb\u{ffff}c\u{202e}d": 5}})));
     assert!(message.contains("`grants.a b c d` must be an object"), "{message}");
+}
+
+#[test]
+fn plain_http_is_refused_in_every_url_unless_loopback_is_allowed() {
+    let at_loopback = ["http://127.0.0.1:9001/2018-06-01/runtime", "http://localhost/", "http://[::1]:9/a"];
+    let cognito = |fields: Value| {
+        let mut definition = json!({"token_endpoint": null, "provider": "cognito"});
+        definition.as_object_mut().expect("an object").extend(fields.as_object().expect("fields").clone());
+        definition
+    };
+    let custom = |url: &str| json!({"provider": "custom", "token_endpoint": url});
+    for url in at_loopback {
+        for (fields, field) in [
+            (json!({"token_endpoint": url}), "token_endpoint"),
+            (custom(url), "token_endpoint"),
+            (json!({"token_endpoint": null, "issuer": url}), "issuer"),
+            (json!({"verify_url": url}), "verify_url"),
+            (cognito(json!({"base_url": url, "variables": {"domain": "d"}})), "base_url"),
+            (
+                json!({"grants": {"client_credentials": {"token_endpoint": url}}, "token_endpoint": null}),
+                "token_endpoint",
+            ),
+            (json!({"steps": [{"token_endpoint": url}]}), "steps[0].token_endpoint"),
+            (json!({"provider": "custom", "steps": [{"token_endpoint": url}]}), "steps[0].token_endpoint"),
+        ] {
+            parse(&fields);
+            let message = refusal(&with(&fields), PlainHttp::Refused);
+            let expected = format!("`{field}` must begin with https://");
+            assert!(message.split("; ").any(|fault| fault == expected), "{fields}: {message}");
+        }
+    }
+    let filled = json!({
+        "provider": "custom", "token_endpoint": "{scheme}://127.0.0.1:9001/", "variables": {"scheme": "http"},
+    });
+    parse(&filled);
+    assert_eq!(refusal(&with(&filled), PlainHttp::Refused), "`variables` must begin with https://");
+    for url in
+        ["http://as.example.com/", "http://169.254.169.254/", "http://127.0.0.1.example.com/", "ftp://127.0.0.1/"]
+    {
+        let message = refusal(&with(&json!({"verify_url": url})), PlainHttp::OnLoopback);
+        assert_eq!(message, "`verify_url` must begin with https://", "{url}");
+    }
+    let link = with(&json!({"runbook_url": "http://wiki.example.com/"}));
+    assert!(Definition::parse(&link, PlainHttp::Refused).is_ok(), "nothing calls it");
 }
 
 #[test]
@@ -589,7 +632,7 @@ fn the_published_hash_has_the_form_that_tokens_were_stored_with() {
 
 #[test]
 fn the_hashes_do_not_depend_on_the_order_of_members() {
-    let parse = |text: &str| Definition::parse(text).unwrap().unwrap();
+    let parse = |text: &str| Definition::parse(text, PlainHttp::Refused).unwrap().unwrap();
     let one = parse(
         r#"{"token_endpoint":"https://a/","client_id":"c","client_secret":"s","params":{"audience":"1","b":"2"},
             "grants":{"client_credentials":{"params":{"audience":"1","b":"2"},"scope":"x"}},
@@ -616,6 +659,7 @@ fn catalog(secrets: &[(&str, String)]) -> Catalog {
             .iter()
             .map(|(name, text)| Secret { name: (*name).to_owned(), content: Ok(SecretString::from(text.clone())) })
             .collect(),
+        PlainHttp::Refused,
     )
 }
 

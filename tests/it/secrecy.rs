@@ -9,7 +9,7 @@ use wiremock::{MockServer, Request, ResponseTemplate};
 
 use token_harvester::config::Config;
 use token_harvester::report::Outcome;
-use token_harvester::source::{Catalog, Secret};
+use token_harvester::source::{Catalog, PlainHttp, Secret};
 use token_harvester::telemetry;
 
 use crate::support::deployment::Deployment;
@@ -178,7 +178,7 @@ async fn nothing_that_a_run_emits_holds_a_secret_or_a_token() {
         ("the headers of S3's objects", format!("{:?}", headers.collect::<Vec<_>>())),
         ("the configuration's Debug", format!("{config:?}")),
         ("the secrets' Debug", format!("{catalog:?}")),
-        ("the definitions' Debug", format!("{:?}", Catalog::new(catalog))),
+        ("the definitions' Debug", format!("{:?}", Catalog::new(catalog, PlainHttp::OnLoopback))),
     ];
     let secrets = secrets(&key, &requests(&server).await);
     let leaks: Vec<_> = emitted
