@@ -87,6 +87,7 @@ class Emulator:
             "SECRET_PREFIX": SECRET_PREFIX,
             "ENVIRONMENT": "local",
             "SCHEDULE_INTERVAL": "15m",
+            "ALLOW_LOOPBACK_HTTP": "1",  # the authorization server's
         }
 
     def token_document(self, source: str, version_id: str) -> tuple[str, dict[str, Any]] | None:

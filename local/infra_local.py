@@ -144,6 +144,7 @@ class Deployment:
         environment = {
             **self._env,
             **self._outputs["function_environment"],
+            "ALLOW_LOOPBACK_HTTP": "1",
             "AWS_ACCESS_KEY_ID": taken["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
             "AWS_SESSION_TOKEN": taken["SessionToken"],

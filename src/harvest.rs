@@ -30,7 +30,7 @@ use crate::oauth::Rejection;
 use crate::ports::{Advice, Clock as _, Ports, StoreError, Tagged, World};
 use crate::report::{ErrorCode, Outcome, Report, SourceError, SourceReport, Warning, WarningCode, rfc3339};
 use crate::retry::Deadline;
-use crate::source::{Catalog, Roster, Source, SourceName};
+use crate::source::{Catalog, PlainHttp, Roster, Source, SourceName};
 use crate::token::{RefreshRule, StoredToken};
 
 /// How often something is written before other writers are left to it.
@@ -74,6 +74,8 @@ pub struct Settings {
     pub schedule_interval: TimeDelta,
     /// Sources worked on at once.
     pub max_concurrency: usize,
+    /// Where definitions may call plain `http`.
+    pub plain_http: PlainHttp,
 }
 
 /// Harvests, again and again while the function is warm.

@@ -20,8 +20,9 @@ use crate::report::{ErrorCode, SourceError};
 use crate::retry::Repeat;
 use crate::source::{Definition, Flow};
 
-/// The largest answer that is read.
-pub const LARGEST_ANSWER_BYTES: usize = 1024 * 1024;
+/// The largest answer that is read. Token answers have a few KiB; as JSON values, with a few large ones at once, much more
+/// would not fit into the function's memory.
+pub const LARGEST_ANSWER_BYTES: usize = 128 * 1024;
 
 /// An HTTP request to an authorization server. `Debug` shows neither query, nor headers, nor body.
 #[derive(Clone)]

@@ -105,7 +105,7 @@ impl Deadline {
         let end = now + whole;
         let requests = end - reserve * 2;
         Self {
-            definitions: now + (requests - now) / 3,
+            definitions: now + (requests - now) * 2 / 3,
             requests,
             saves: end - reserve * 3 / 2,
             sources: end - reserve,
@@ -124,6 +124,7 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use backon::BackoffBuilder;
+    use chrono::SubsecRound as _;
 
     use super::*;
 
@@ -199,7 +200,7 @@ mod tests {
         assert_eq!(long.saves, at("2026-11-20T22:04:45Z"));
         assert_eq!(long.sources, at("2026-11-20T22:04:50Z"));
         assert_eq!((long.notes, long.messages), (at("2026-11-20T22:04:55Z"), at("2026-11-20T22:04:59Z")));
-        assert_eq!(long.definitions, at("2026-11-20T22:01:33.333333333Z"));
+        assert_eq!(long.definitions.trunc_subsecs(0), at("2026-11-20T22:03:06Z"));
 
         let short = Deadline::new(now, at("2026-11-20T22:00:03Z"));
         assert_eq!(short.requests, at("2026-11-20T22:00:02Z"));

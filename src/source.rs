@@ -15,22 +15,24 @@ use std::fmt;
 
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
 use url::{Host, Url};
 
 pub use self::catalog::{Catalog, Secret};
 pub use self::roster::{KEY as ROSTER_KEY, Roster};
 
-use self::fields::{Members, not_an_object};
 use crate::assertion::Assertion;
 use crate::dialect::{ErrorRule, RefreshRules, RequestForm, ResponseForm};
 use crate::grant::{AuthorizationGrant, CredentialKind, GrantState};
 use crate::report::{ErrorCode, SourceError};
+use crate::text;
 
 /// Default of `min_ttl`.
 pub const DEFAULT_MIN_TTL: TimeDelta = TimeDelta::minutes(10);
 /// Default of `default_expires_in`.
 pub const DEFAULT_EXPIRES_IN: TimeDelta = TimeDelta::hours(1);
+
+/// Parameters that are never secret (RFC 8693 section 2.1, RFC 8707 section 2); all others may be.
+const PUBLIC_PARAMS: [&str; 2] = ["audience", "resource"];
 
 /// A source's name: `[a-z0-9][a-z0-9._-]{0,63}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -193,9 +195,9 @@ impl Flow {
     }
 
     /// Everything in it that must not be shown: the client's secret, all headers, and all parameters but the two that
-    /// are never secret (RFC 8707).
+    /// are never secret.
     fn secrets(&self) -> impl Iterator<Item = &str> {
-        let params = self.params.iter().filter(|(name, _)| !matches!(name.as_str(), "audience" | "resource"));
+        let params = self.params.iter().filter(|(name, _)| !PUBLIC_PARAMS.contains(&name.as_str()));
         let params = params.flat_map(|(_, value)| value.iter());
         let headers = self.headers.iter().map(|(_, value)| value);
         self.client_secret().into_iter().chain(headers.chain(params).map(SecretString::expose_secret))
@@ -244,21 +246,28 @@ pub struct Definition {
     pub default_expires_in: TimeDelta,
     /// Where a new token is tried before it is published.
     pub verify_url: Option<Url>,
+    /// Where plain `http` may go, for what an issuer's metadata names.
+    pub plain_http: PlainHttp,
     /// Who is asked when this source fails.
     pub owner: Option<String>,
     /// What to do then.
     pub runbook_url: Option<Url>,
-    /// SHA-256 (hex) over the non-secret fields and the hashes of the first credentials. Published.
+    /// SHA-256 (hex) over the fields that are no secrets and the hashes of the first credentials: of `params` only what
+    /// is never secret, of `headers` nothing. Published; another value makes the token due.
     pub public_sha256: String,
-    /// SHA-256 (hex) over all fields, secrets included: another value means that something was changed.
+    /// SHA-256 (hex) over the same and all secrets: another value means that something was changed.
     pub full_sha256: String,
 }
 
 impl Definition {
     /// Reads one definition. `Ok(None)`: it is switched off (`"enabled": false`), whatever else it says.
-    pub fn parse(json: &str) -> Result<Option<Self>, SourceError> {
-        let members: Members<Value> = serde_json::from_str(json).map_err(|error| not_an_object(&error))?;
-        definition::read(members).map_err(|faults| SourceError::new(ErrorCode::DefinitionInvalid, faults.join("; ")))
+    pub fn parse(json: &str, plain_http: PlainHttp) -> Result<Option<Self>, SourceError> {
+        let (members, twice) = fields::read_object(json)?;
+        definition::read(members, &twice, plain_http).map_err(|faults| {
+            // Names of grants and the like are whatever the secret says.
+            let message = text::printable(&faults.join("; "), usize::MAX);
+            SourceError::new(ErrorCode::DefinitionInvalid, message)
+        })
     }
 
     /// What its tokens are requested with.
@@ -306,10 +315,23 @@ impl Definition {
     }
 }
 
-/// Checks what is called with a credential: `https`, or `http` on the loopback interface.
+/// Where a definition may call plain `http`.
+///
+/// In Lambda, loopback is the runtime's own API and those of its extensions: whoever may write one definition must not reach
+/// them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Nowhere.
+    #[default]
+    Refused,
+    /// On loopback addresses: local runs and tests.
+    OnLoopback,
+}
+
+/// Checks what is called with a credential: `https`, or `http` where that is allowed.
 ///
 /// A fragment is refused (RFC 6749 section 3.2), and so are a user name and password, which would end in logs.
-pub fn parse_endpoint_url(text: &str) -> Result<Url, &'static str> {
+pub fn parse_endpoint_url(text: &str, plain_http: PlainHttp) -> Result<Url, &'static str> {
     let url = parse_ascii_url(text).ok_or("must be a URL such as https://as.example.com/token")?;
     let loopback = match url.host() {
         Some(Host::Domain(domain)) => domain == "localhost",
@@ -317,8 +339,9 @@ pub fn parse_endpoint_url(text: &str) -> Result<Url, &'static str> {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     };
-    if !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
-        return Err("must begin with https:// (http:// is allowed for loopback addresses only)");
+    let allowed = plain_http == PlainHttp::OnLoopback && loopback;
+    if !(url.scheme() == "https" || url.scheme() == "http" && allowed) {
+        return Err("must begin with https://");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not contain a user name or password");

@@ -339,6 +339,7 @@ mod tests {
 
     use super::*;
     use crate::oauth::{Answer, Body, Exchange};
+    use crate::source::PlainHttp;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().expect("a time")
@@ -356,7 +357,7 @@ mod tests {
         let definition = json!({
             "token_endpoint": "https://as.example.com/token", "client_id": "c", "client_secret": "s", "scope": "read"
         });
-        Definition::parse(&definition.to_string()).expect("valid").expect("enabled")
+        Definition::parse(&definition.to_string(), PlainHttp::Refused).expect("valid").expect("enabled")
     }
 
     fn stored(expires_at: Option<&str>) -> StoredToken {

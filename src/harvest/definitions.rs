@@ -107,7 +107,13 @@ impl<P: Ports> Harvester<P> {
         let mut known = self.known.borrow_mut();
         let last = known.catalog.as_ref().map(|(_, catalog)| Rc::clone(catalog));
         let nobody = Roster::default();
-        let catalog = Rc::new(Catalog::after(roster.unwrap_or(&nobody), last.as_deref(), secrets, is_whole));
+        let catalog = Rc::new(Catalog::after(
+            roster.unwrap_or(&nobody),
+            last.as_deref(),
+            secrets,
+            is_whole,
+            self.settings.plain_http,
+        ));
         // What broke off is read again in the next run.
         if is_whole {
             known.catalog = Some((now, Rc::clone(&catalog)));

@@ -382,6 +382,7 @@ impl Bench {
             secret_prefix: "harvest/".to_owned(),
             schedule_interval,
             max_concurrency: 32,
+            plain_http: PlainHttp::Refused,
         };
         let world = World {
             clock: PausedClock(Instant::now()),

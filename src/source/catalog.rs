@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
 
 use super::fields::{Members, not_an_object};
-use super::{Definition, Roster, Source, SourceName};
+use super::{Definition, PlainHttp, Roster, Source, SourceName};
 use crate::report::{ErrorCode, SourceError};
 use crate::text;
 
@@ -37,18 +37,24 @@ pub struct Catalog {
 
 impl Catalog {
     /// Parses every secret, each either one definition or several packed under `sources`. There was no reading before.
-    pub fn new(secrets: Vec<Secret>) -> Self {
-        Self::after(&Roster::default(), None, secrets, true)
+    pub fn new(secrets: Vec<Secret>, plain_http: PlainHttp) -> Self {
+        Self::after(&Roster::default(), None, secrets, true, plain_http)
     }
 
     /// The same after earlier readings, which held what `roster` says; `known` are the definitions of the last one.
     ///
     /// `is_whole`: whether the secrets were listed to the end.
-    pub fn after(roster: &Roster, known: Option<&Self>, secrets: Vec<Secret>, is_whole: bool) -> Self {
+    pub fn after(
+        roster: &Roster,
+        known: Option<&Self>,
+        secrets: Vec<Secret>,
+        is_whole: bool,
+        plain_http: PlainHttp,
+    ) -> Self {
         let mut catalog = Self::default();
         let mut unreadable = BTreeMap::new();
         for Secret { name, content } in secrets {
-            let added = content.and_then(|content| catalog.add_secret(&name, content.expose_secret()));
+            let added = content.and_then(|content| catalog.add_secret(&name, content.expose_secret(), plain_http));
             if let Err(error) = added {
                 unreadable.insert(name, error);
             }
@@ -144,23 +150,31 @@ impl Catalog {
     }
 
     /// The error is about the secret as a whole: nothing in it can be read.
-    fn add_secret(&mut self, secret: &str, content: &str) -> Result<(), SourceError> {
+    fn add_secret(&mut self, secret: &str, content: &str, plain_http: PlainHttp) -> Result<(), SourceError> {
         let members: Members<&RawValue> = serde_json::from_str(content).map_err(|error| not_an_object(&error))?;
-        let Some((_, packed)) = members.0.iter().find(|(name, _)| name == "sources") else {
-            self.add(secret, secret, Definition::parse(content));
+        let (packed, others): (Vec<_>, Vec<_>) = members.0.into_iter().partition(|(name, _)| name == "sources");
+        if packed.is_empty() {
+            self.add(secret, secret, Definition::parse(content, plain_http));
             return Ok(());
-        };
-        if let Some((other, _)) = members.0.iter().find(|(name, _)| name != "sources") {
-            let fault = format!("`{}` can't stand beside `sources`", text::printable(other, 64));
-            self.add(secret, secret, Err(SourceError::new(ErrorCode::DefinitionInvalid, fault)));
         }
-        let Ok(definitions) = serde_json::from_str::<Members<&RawValue>>(packed.get()) else {
-            let fault = "`sources` must be an object of names and definitions";
-            return Err(SourceError::new(ErrorCode::DefinitionInvalid, fault));
-        };
+        let invalid = |fault: String| SourceError::new(ErrorCode::DefinitionInvalid, fault);
+        let mut faults = Vec::new();
+        if packed.len() > 1 {
+            faults.push("`sources` is given twice".to_owned());
+        }
+        if let Some((other, _)) = others.first() {
+            faults.push(format!("`{}` can't stand beside `sources`", text::printable(other, 64)));
+        }
+        for (_, packed) in packed {
+            let definitions: Members<&RawValue> = serde_json::from_str(packed.get())
+                .map_err(|_| invalid("`sources` must be an object of names and definitions".to_owned()))?;
+            for (name, definition) in definitions.0 {
+                self.add(secret, &name, Definition::parse(definition.get(), plain_http));
+            }
+        }
         self.packs.insert(secret.to_owned());
-        for (name, definition) in definitions.0 {
-            self.add(secret, &name, Definition::parse(definition.get()));
+        if !faults.is_empty() {
+            self.add(secret, secret, Err(invalid(faults.join("; "))));
         }
         Ok(())
     }

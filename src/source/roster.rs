@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::report::{ErrorCode, SourceError};
-    use crate::source::Secret;
+    use crate::source::{PlainHttp, Secret};
 
     const DEFINITION: &str =
         r#"{"token_endpoint": "https://as.example.com/token", "client_id": "c", "client_secret": "s"}"#;
@@ -126,7 +126,7 @@ mod tests {
     /// One reading after the other, all of them to the end.
     fn read(readings: Vec<Vec<Secret>>) -> (Catalog, Roster) {
         readings.into_iter().fold((Catalog::default(), Roster::default()), |(_, roster), secrets| {
-            let catalog = Catalog::after(&roster, None, secrets, true);
+            let catalog = Catalog::after(&roster, None, secrets, true, PlainHttp::Refused);
             let roster = roster.after(&catalog, std::iter::empty());
             (catalog, roster)
         })
@@ -218,9 +218,9 @@ mod tests {
     #[test]
     fn a_reading_that_broke_off_goes_on_with_what_was_known() {
         let (known, roster) = read(vec![vec![single("a"), packed("pack", &["b"])]]);
-        let warm = Catalog::after(&roster, Some(&known), vec![single("a")], false);
+        let warm = Catalog::after(&roster, Some(&known), vec![single("a")], false, PlainHttp::Refused);
         assert!(warm.find("b").is_some_and(Result::is_ok) && !warm.is_complete());
-        let cold = Catalog::after(&roster, None, vec![single("a")], false);
+        let cold = Catalog::after(&roster, None, vec![single("a")], false, PlainHttp::Refused);
         assert_eq!((code(&cold, "a"), code(&cold, "b")), (None, Some("secret_unreadable")));
     }
 

@@ -130,6 +130,39 @@ async fn a_name_that_is_defined_twice_fails_whichever_definition_was_meant() {
 }
 
 #[tokio::test]
+async fn loopback_is_called_only_where_the_environment_allows_it() {
+    let server = granting().await;
+    answer_rest(&server, granted("token")).await;
+    for variable in ["0", ""] {
+        let deployment = Deployment::new().await.with("ALLOW_LOOPBACK_HTTP", variable);
+        let https = json!({"token_endpoint": "https://as.example.com/"});
+        let sources = [
+            ("token-endpoint", client_of(&server), "`token_endpoint` must begin with https://"),
+            (
+                "issuer",
+                json!({"issuer": server.uri(), "client_id": "c", "client_secret": "s"}),
+                "`issuer` must begin with https://",
+            ),
+            (
+                "verify-url",
+                and(and(client_of(&server), https.clone()), json!({"verify_url": server.uri()})),
+                "`verify_url` must begin with https://",
+            ),
+        ];
+        for (name, definition, _) in &sources {
+            deployment.define(name, definition).await;
+        }
+
+        let report = deployment.harvest_due().await;
+
+        for (name, _, fault) in sources {
+            assert_eq!(assert_failed(&report, name, ErrorCode::DefinitionInvalid), fault);
+        }
+        assert!(requests(&server).await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn bad_definitions_fail_alone_with_their_field_named_and_no_value_shown() {
     let deployment = Deployment::new().await;
     let server = granting().await;
