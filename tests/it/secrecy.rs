@@ -103,7 +103,7 @@ impl Words {
     /// 2 KiB each.
     fn long() -> Self {
         let long = |word: &str| {
-            (0..128).map(|part| format!("{word}{part:03}~/+={word}")).collect::<String>()[..2048].to_owned()
+            (0..128).map(|part| format!("{word}{part:03}~/+={word}")).collect::<Vec<_>>().concat()[..2048].to_owned()
         };
         Self {
             client_secret: long("cl1ent"),
