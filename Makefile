@@ -20,7 +20,7 @@ RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-invoke-local: ## Harvest on this machine, with everything emulated (EVENT=file, SOURCE=definition.json)
+invoke-local: ## Harvest on this machine, with everything emulated (EVENT=file, SOURCE=definition.json, KEEP=new-file.json)
 	@python3 local/run.py
 
 build: tools ## Make the zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
@@ -33,6 +33,7 @@ build: tools ## Make the zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
 
 test: tools $(NODE_MODULES) ## Run all tests: units, real servers on loopback, the binary in Lambda's runtime
 	@cargo test --locked
+	@$(VENV)/python -m unittest discover --start-directory local/tests
 
 fuzz: ## Fuzz what reads answers and definitions, each target for FUZZ_SECONDS (60)
 	@FUZZ_SECONDS="$(FUZZ_SECONDS)" fuzz/run

@@ -1,8 +1,9 @@
 """`make invoke-local`: the whole harvester on this machine, from nothing to a token.
 
 This half runs on any Python 3 and prepares: it checks the machine and what the environment
-variables `EVENT` (the event file) and `SOURCE` (the user's own definition) name, installs the tools
-into `.local/venv`, and then becomes the other half, `harvest.py`, on that environment's Python.
+variables `EVENT` (the event file), `SOURCE` (the user's own definition) and `KEEP` (a new file for
+the credential that replaces the definition's) name, installs the tools into `.local/venv`, and then
+becomes the other half, `harvest.py`, on that environment's Python.
 With `--tools-only` it ends once the tools are there, for whoever else needs them; with
 `--infra-tools-only` those of the infrastructure's checks and diagrams, in `.local/infra-venv`.
 """
@@ -28,7 +29,7 @@ def main() -> int:
     if sys.argv[1:] not in ([], [TOOLS_ONLY], [INFRA_TOOLS_ONLY]):
         return refuse(
             f"the only arguments are {TOOLS_ONLY} and {INFRA_TOOLS_ONLY}; "
-            "EVENT and SOURCE are variables"
+            "EVENT, SOURCE and KEEP are variables"
         )
     # Older interpreters could not even parse these.
     import console
