@@ -46,6 +46,7 @@ HARVEST = Tools(LOCAL / "venv", Path(__file__).with_name("requirements.txt"), "0
 INFRASTRUCTURE = Tools(
     LOCAL / "infra-venv", Path(__file__).with_name("requirements-infra.txt"), "0.5 GB"
 )
+AWS_CLI = Tools(LOCAL / "aws-venv", Path(__file__).with_name("requirements-aws.txt"), "0.2 GB")
 
 
 def prepare(tools: Tools = HARVEST) -> int:
