@@ -85,9 +85,9 @@ class Emulator:
             "STATE_BUCKET": STATE_BUCKET,
             "TOPIC_ARN": self._topic_arn,
             "SECRET_PREFIX": SECRET_PREFIX,
-            "ALLOW_LOOPBACK_HTTP": "1",
             "ENVIRONMENT": "local",
             "SCHEDULE_INTERVAL": "15m",
+            "ALLOW_LOOPBACK_HTTP": "1",  # the authorization server's
         }
 
     def token_document(self, source: str, version_id: str) -> tuple[str, dict[str, Any]] | None:
