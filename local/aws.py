@@ -123,9 +123,13 @@ class Emulator:
             raise refused(problem) from problem
 
     def keep_objects(self) -> None:
-        """Saves the newest version of every object, for the next run."""
+        """Saves the newest version of every object but reports, for the next run."""
         kept = {
-            bucket: {key: self._read(bucket, key) for key in self._keys(bucket)}
+            bucket: {
+                key: self._read(bucket, key)
+                for key in self._keys(bucket)
+                if not key.startswith("reports/")
+            }
             for bucket in (TOKEN_BUCKET, STATE_BUCKET)
         }
         write_private(KEPT_OBJECTS, json.dumps(kept, indent=2))
