@@ -76,6 +76,12 @@ def source_path() -> Path | None:
     return Path(source).absolute() if source else None
 
 
+def keep_path() -> Path | None:
+    """Where the credential is to be kept that comes in the place of the definition's."""
+    keep = os.environ.get("KEEP")
+    return Path(keep).absolute() if keep else None
+
+
 def shown(path: Path) -> str:
     """A path as a person in the project's folder would type it."""
     try:
