@@ -397,27 +397,7 @@ fn advice(code: ErrorCode, grant: AuthorizationGrant) -> (String, String) {
         _ => CredentialKind::default(),
     };
     let (meaning, next_step) = match code {
-        ErrorCode::InvalidGrant => match grant {
-            AuthorizationGrant::Kept(_) => (
-                "the server refused the {in_words}: it has expired, was revoked or was used before.",
-                "nothing at the first refusal; after the third in a row, or if the token ends sooner, authorize again \
-                 and put the new {credential} into the definition.",
-            ),
-            AuthorizationGrant::Assertion => (
-                "the server refused the signed assertion: its key is not registered, its subject or audience is wrong, \
-                 or the consent is missing.",
-                "see at the provider that the key is registered and that the subject has approved the client; then \
-                 correct private_key, key_id, assertion_subject or assertion_audience.",
-            ),
-            AuthorizationGrant::Password => (
-                "the server refused the user's name or password: it was changed, or the user is locked.",
-                "unlock the user at the provider, or put the current password into params.",
-            ),
-            AuthorizationGrant::Client => (
-                "the server refuses this grant to the client.",
-                "see at the provider what the client may request, and compare it with grant_type and params.",
-            ),
-        },
+        ErrorCode::InvalidGrant => advice_on_a_refusal(grant),
         ErrorCode::InvalidRequest => (
             "the server finds the request malformed or misses a parameter.",
             "compare the definition's params, headers and grant_type with the provider's documentation.",
@@ -502,6 +482,31 @@ fn advice(code: ErrorCode, grant: AuthorizationGrant) -> (String, String) {
         ),
     };
     (meaning.replace("{in_words}", credential.in_words()), next_step.replace("{credential}", credential.field()))
+}
+
+/// The same where the server refused the grant itself.
+fn advice_on_a_refusal(grant: AuthorizationGrant) -> (&'static str, &'static str) {
+    match grant {
+        AuthorizationGrant::Kept(_) => (
+            "the server refused the {in_words}: it has expired, was revoked or was used before.",
+            "nothing at the first refusal; after the third in a row, or if the token ends sooner, authorize again \
+             and put the new {credential} into the definition.",
+        ),
+        AuthorizationGrant::Assertion => (
+            "the server refused the signed assertion: its key is not registered, its subject or audience is wrong, \
+             or the consent is missing.",
+            "see at the provider that the key is registered and that the subject has approved the client; then \
+             correct private_key, key_id, assertion_subject or assertion_audience.",
+        ),
+        AuthorizationGrant::Password => (
+            "the server refused the user's name or password: it was changed, or the user is locked.",
+            "unlock the user at the provider, or put the current password into params.",
+        ),
+        AuthorizationGrant::Client => (
+            "the server refuses this grant to the client.",
+            "see at the provider what the client may request, and compare it with grant_type and params.",
+        ),
+    }
 }
 
 fn word(severity: Severity) -> &'static str {

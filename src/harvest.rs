@@ -161,6 +161,9 @@ struct Run<'a> {
 
 type Discovery = Rc<OnceCell<Result<Url, Rejection>>>;
 
+/// Set by the first look; `None` in it: there was no token.
+type FoundGeneration = std::cell::OnceCell<Option<u64>>;
+
 /// What is known of one source while it is worked on, whatever comes of that.
 #[derive(Default)]
 struct Progress {
@@ -169,7 +172,7 @@ struct Progress {
     is_absent: bool,
     stored: RefCell<Option<StoredToken>>,
     /// Generation of the token that was stored when it was looked up first.
-    found: std::cell::OnceCell<Option<u64>>,
+    found: FoundGeneration,
     lease: RefCell<Option<Tagged<Lease>>>,
     incident: RefCell<Option<Advice<Incident>>>,
     /// Whether there is an incident that could not be read.
@@ -306,13 +309,13 @@ impl<P: Ports> Harvester<P> {
         let notes = AssertUnwindSafe(AT_WORK.scope(at_work, notes));
         let (forecast, watched) = match tokio::time::timeout(time_left, notes.catch_unwind()).await {
             Ok(Ok(notes)) => notes,
-            Ok(Err(_panic)) => self.unnoted(run, &name, "the harvester panicked while noting how it went"),
-            Err(_elapsed) => self.unnoted(run, &name, "no time was left to note how it went"),
+            Ok(Err(_panic)) => unnoted(run, &name, "the harvester panicked while noting how it went"),
+            Err(_elapsed) => unnoted(run, &name, "no time was left to note how it went"),
         };
         let duration = self.world.clock.now() - started_at;
         let result = told_as(result, &watched, &progress);
         let harvested = self.harvested(name, source, result, &progress, duration);
-        let harvested = Harvested { forecast, watched, ..harvested };
+        let harvested = Harvested { watched, forecast, ..harvested };
         log_outcome(run, &harvested.report);
         harvested
     }
@@ -333,11 +336,6 @@ impl<P: Ports> Harvester<P> {
             self.release_lease(run, source, &lease).await;
         }
         (forecast, watched)
-    }
-
-    fn unnoted(&self, run: &Run<'_>, name: &str, what: &str) -> (Option<OwedForecast>, Watched) {
-        note_trouble::<()>(run, Err(StoreError(format!("{name}: {what}"))));
-        (None, Watched::default())
     }
 
     /// Reads what is known of the source, and refreshes its token if it is due.
@@ -496,6 +494,12 @@ fn out_of_time(message: &str) -> SourceError {
 
 fn milliseconds(duration: TimeDelta) -> u64 {
     u64::try_from(duration.num_milliseconds()).unwrap_or_default()
+}
+
+/// What is known of a source whose incident could not be judged in this run.
+fn unnoted(run: &Run<'_>, name: &str, what: &str) -> (Option<OwedForecast>, Watched) {
+    note_trouble::<()>(run, Err(StoreError(format!("{name}: {what}"))));
+    (None, Watched::default())
 }
 
 /// Remembers the first trouble with incidents, which fails the function: nobody else would hear of it.

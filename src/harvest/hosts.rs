@@ -82,8 +82,8 @@ mod tests {
         Url::parse(text).expect("a URL")
     }
 
-    fn answered(status: u16) -> Result<Answer, Rejection> {
-        Ok(Answer::new(status, Body::Whole(Vec::new())))
+    fn answered(status: u16) -> Answer {
+        Answer::new(status, Body::Whole(Vec::new()))
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
     fn a_host_is_left_alone_after_five_failures_in_a_row() {
         let (hosts, down) = (Hosts::default(), url("https://down.example.com/token"));
         for _ in 0..4 {
-            hosts.note(&down, &answered(503));
+            hosts.note(&down, &Ok(answered(503)));
         }
         assert!(hosts.allow(&down).is_ok());
         hosts.note(&down, &Err(Rejection::lost(SourceError::new(ErrorCode::EndpointTimeout, "no answer"))));
@@ -110,14 +110,14 @@ mod tests {
     fn an_answer_or_a_fault_of_our_own_is_no_failure_of_the_host() {
         let (hosts, url) = (Hosts::default(), url("https://up.example.com/token"));
         let untrusted = Err(Rejection::terminal(SourceError::new(ErrorCode::EndpointUnreachable, "no trust")));
-        for fine in [answered(200), answered(400), answered(429), untrusted] {
+        for fine in [Ok(answered(200)), Ok(answered(400)), Ok(answered(429)), untrusted] {
             for _ in 0..4 {
-                hosts.note(&url, &answered(500));
+                hosts.note(&url, &Ok(answered(500)));
             }
             hosts.note(&url, &fine);
-            hosts.note(&url, &answered(500));
+            hosts.note(&url, &Ok(answered(500)));
             assert!(hosts.allow(&url).is_ok());
-            hosts.note(&url, &answered(200));
+            hosts.note(&url, &Ok(answered(200)));
         }
     }
 }

@@ -175,16 +175,12 @@ impl<P: Ports> Harvester<P> {
     /// meanwhile. An empty entity tag is that of nothing.
     pub(super) async fn keep(&self, run: &Run<'_>, name: &str, incident: &Incident, etag: &str) -> Option<String> {
         let expected = Some(etag).filter(|etag| !etag.is_empty());
-        match note_trouble(run, self.world.state.keep_incident(incident, expected).await) {
-            Some(kept) => {
-                self.unkept.borrow_mut().remove(name);
-                kept.map(|kept| kept.etag)
-            }
-            None => {
-                self.unkept.borrow_mut().insert(name.to_owned(), Some(incident.clone()));
-                Some(etag.to_owned())
-            }
-        }
+        let Some(kept) = note_trouble(run, self.world.state.keep_incident(incident, expected).await) else {
+            self.unkept.borrow_mut().insert(name.to_owned(), Some(incident.clone()));
+            return Some(etag.to_owned());
+        };
+        self.unkept.borrow_mut().remove(name);
+        kept.map(|kept| kept.etag)
     }
 
     /// Deletes an incident that is over; where the state bucket refuses that, this process remembers that it is.

@@ -16,7 +16,7 @@ use crate::ports::{
 };
 use crate::report::Report;
 use crate::retry::Deadline;
-use crate::source::{Catalog, Source};
+use crate::source::{Catalog, Definition, Source};
 use crate::token;
 
 /// What a person is to be told of a source though it does not fail.
@@ -221,7 +221,7 @@ fn entry(one: &Harvested) -> Entry<'_> {
         severity: Severity::Warning,
         token_expires_at: one.report.expires_at,
         has_token: one.report.generation.is_some(),
-        grant: definition.map_or_else(AuthorizationGrant::default, |definition| definition.authorization_grant()),
+        grant: definition.map_or_else(AuthorizationGrant::default, Definition::authorization_grant),
         owner: owner(one),
         runbook_url: runbook_url(one),
         ..Entry::default()

@@ -418,8 +418,8 @@ async fn a_token_that_was_stored_by_a_run_that_was_killed_is_announced_by_the_ne
         let events = bench.token_events();
         assert_eq!(events, vec![("token.refreshed".to_owned(), "a".to_owned()); announced]);
     }
-    let (message, _) = (bench.state.roster.borrow().clone(), ());
-    assert_eq!(message.and_then(|roster| roster.value).map(|roster| roster.announced("a")), Some(1));
+    let roster = bench.state.roster.borrow().clone();
+    assert_eq!(roster.and_then(|roster| roster.value).map(|roster| roster.announced("a")), Some(1));
 }
 
 #[tokio::test(start_paused = true)]
