@@ -472,11 +472,16 @@ impl<P: Ports> Harvester<P> {
             }
             exchange.read_metadata(&answer, identifier, self.world.clock.now())
         };
+        // No credential was sent, so none is lost with the answer.
+        let discover = || async {
+            let found = self.with_retries(run, source, attempt).await;
+            found.map_err(|rejection| Rejection { answer_lost: false, ..rejection })
+        };
         if !definition.tls.is_default() {
-            return self.with_retries(run, source, attempt).await;
+            return discover().await;
         }
         let discovery = Rc::clone(run.discovered.borrow_mut().entry(identifier.clone()).or_default());
-        discovery.get_or_init(|| self.with_retries(run, source, attempt)).await.clone()
+        discovery.get_or_init(discover).await.clone()
     }
 
     async fn send_for_metadata(

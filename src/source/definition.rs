@@ -495,6 +495,8 @@ fn without_secrets(fields: &Map<String, Value>) -> Map<String, Value> {
                     grants.iter().map(|(name, grant)| (name.clone(), section(grant))).collect()
                 }
                 ("steps", Value::Array(steps)) => steps.iter().map(section).collect(),
+                // A URL's query may hold an API key.
+                (_, Value::String(url)) if url.contains("://") => url.split('?').next().unwrap_or_default().into(),
                 (_, other) => other.clone(),
             };
             Some((name.clone(), value))

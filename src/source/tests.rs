@@ -562,6 +562,20 @@ fn what_is_no_json_object_says_so_without_its_text() {
     assert_eq!(fault(&format!("\"{SECRET}\"")), "the secret must be a JSON object");
 }
 
+#[test]
+fn the_query_of_a_url_is_in_no_published_hash() {
+    let with_key = |key: &str| {
+        hashes(&json!({
+            "token_endpoint": format!("https://as.example.com/token?key={key}"),
+            "verify_url": format!("https://api.example.com/me?key={key}"),
+        }))
+    };
+    let (one, other) = (with_key("guessable"), with_key("another"));
+    assert_eq!(one.0, other.0);
+    assert_ne!(one.1, other.1);
+    assert_ne!(one.0, hashes(&json!({"token_endpoint": "https://as.example.com/other"})).0);
+}
+
 /// A definition's hashes: what everybody may read, and what stays in the state bucket.
 fn hashes(fields: &Value) -> (String, String) {
     let definition = parse(fields);
