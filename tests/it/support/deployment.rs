@@ -25,7 +25,7 @@ use token_harvester::source::Tls;
 use token_harvester::system::{SystemClock, SystemRandom};
 use token_harvester::tls::ExtraRoots;
 
-use super::process;
+use super::process::{self, AwsEmulator};
 
 const REGION: &str = "eu-central-1";
 
@@ -116,11 +116,11 @@ impl Deployment {
 
     /// One with a name of its own, for what shows names.
     pub(crate) async fn named(name: &str) -> Self {
-        let emulator = process::aws_emulator();
+        let emulator = AwsEmulator::next();
         let arn = |service: &str, what: &str| format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{name}-{what}");
         let variables = HashMap::from([
-            ("AWS_ENDPOINT_URL", emulator.clone()),
-            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_ENDPOINT_URL", emulator.url()),
+            ("AWS_ACCESS_KEY_ID", emulator.access_key_id()),
             ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
             ("AWS_REGION", REGION.to_owned()),
             ("TOKEN_BUCKET", format!("{name}-tokens")),
@@ -132,7 +132,7 @@ impl Deployment {
         ]);
         let config = Config::read(|name| variables.get(name).cloned()).expect("a configuration");
         let connections = connections();
-        let shared = aws::shared_config(&config, connections).into_builder().endpoint_url(emulator).build();
+        let shared = aws::shared_config(&config, connections).into_builder().endpoint_url(emulator.url()).build();
         let s3 = aws_sdk_s3::config::Builder::from(&shared).force_path_style(true).build();
         let s3 = aws_sdk_s3::Client::from_conf(s3);
         let sns = aws_sdk_sns::Client::new(&shared);

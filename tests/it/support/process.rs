@@ -63,17 +63,44 @@ pub(crate) fn tool(name: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// The AWS emulator's address. One process serves the whole suite.
-pub(crate) fn aws_emulator() -> String {
-    static EMULATOR: LazyLock<Result<Server, String>> = LazyLock::new(|| {
+/// How many AWS emulators serve the suite: each is one interpreter, which uses one core at most.
+const AWS_EMULATORS: usize = 2;
+
+/// One of the AWS emulators. The access key of its clients tells a proxy which one a request is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AwsEmulator(usize);
+
+impl AwsEmulator {
+    /// The emulators by turns.
+    pub(crate) fn next() -> Self {
+        Self(unique_number() as usize % AWS_EMULATORS)
+    }
+
+    /// The one whose access key stands in an `Authorization` header (AWS Signature Version 4).
+    pub(crate) fn of_signature(authorization: &str) -> Option<Self> {
+        (0..AWS_EMULATORS)
+            .map(Self)
+            .find(|emulator| authorization.contains(&format!("Credential={}/", emulator.access_key_id())))
+    }
+
+    pub(crate) fn access_key_id(self) -> String {
+        format!("test-{}", self.0)
+    }
+
+    pub(crate) fn url(self) -> String {
+        static SERVERS: [LazyLock<Result<Server, String>>; AWS_EMULATORS] =
+            [const { LazyLock::new(|| AwsEmulator::start(0)) }, const { LazyLock::new(|| AwsEmulator::start(1)) }];
+        match &*SERVERS[self.0] {
+            Ok(server) => format!("http://127.0.0.1:{}", server.first_line),
+            Err(reason) => panic!("{reason}"),
+        }
+    }
+
+    fn start(number: usize) -> Result<Server, String> {
         let python = tool("python")?;
         tool("moto_server")?;
         let script = format!("{ROOT}/tests/it/support/aws_emulator.py");
-        Server::start("aws-emulator", &[&python.to_string_lossy(), &script], true)
-    });
-    match &*EMULATOR {
-        Ok(server) => format!("http://127.0.0.1:{}", server.first_line),
-        Err(reason) => panic!("{reason}"),
+        Server::start(&format!("aws-emulator-{number}"), &[&python.to_string_lossy(), &script], true)
     }
 }
 

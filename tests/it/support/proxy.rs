@@ -8,7 +8,8 @@ use serde_json::Value;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use super::{process, token_endpoint};
+use super::process::AwsEmulator;
+use super::token_endpoint;
 
 /// A proxy that passes everything on, one request at a time, but for what a test mounts before that.
 pub(crate) async fn aws_proxy() -> MockServer {
@@ -33,8 +34,10 @@ pub(crate) struct Answer {
 
 /// The emulator's answer.
 pub(crate) fn ask(request: &Request) -> Answer {
-    let emulator = process::aws_emulator();
-    let address = emulator.trim_start_matches("http://");
+    let signature = request.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let emulator = signature.and_then(AwsEmulator::of_signature).expect("a request that is signed with a test's key");
+    let url = emulator.url();
+    let address = url.trim_start_matches("http://");
     let mut connection = TcpStream::connect(address).expect("a connection");
     let target = &request.url[url::Position::BeforePath..];
     let mut head = format!("{} {target} HTTP/1.1\r\n", request.method);
