@@ -15,12 +15,12 @@ RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
 .PHONY: help invoke-local build test fuzz lint bench bench-instructions docs plan deploy destroy add-source infra-check \
-  infra-local diagrams tools infra-tools clean
+  infra-local diagrams tools infra-tools aws-tools clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-invoke-local: ## Harvest on this machine, with everything emulated (EVENT=file, SOURCE=definition.json)
+invoke-local: ## Harvest on this machine, with everything emulated (EVENT=file, SOURCE=definition.json, KEEP=new-file.json)
 	@python3 local/run.py
 
 build: tools ## Make the zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
@@ -31,8 +31,9 @@ build: tools ## Make the zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
 	  $(LAMBDA_ARCH_$(ARCH)) --output-format zip --lambda-dir target/lambda/$(ARCH)
 	@ls -l target/lambda/$(ARCH)/bootstrap/bootstrap.zip
 
-test: tools $(NODE_MODULES) ## Run all tests: units, real servers on loopback, the binary in Lambda's runtime
+test: tools aws-tools $(NODE_MODULES) ## Run all tests: units, real servers on loopback, the binary in Lambda's runtime, the runbook
 	@cargo test --locked
+	@$(VENV)/python -W ignore::ResourceWarning -m unittest discover --start-directory local/tests
 
 fuzz: ## Fuzz what reads answers and definitions, each target for FUZZ_SECONDS (60)
 	@FUZZ_SECONDS="$(FUZZ_SECONDS)" fuzz/run
@@ -80,6 +81,9 @@ diagrams: infra-tools ## Draw diagrams/ anew
 
 tools: # What tests and builds need of Python, in .local/venv
 	@python3 local/run.py --tools-only
+
+aws-tools: # The AWS command, which the runbook's commands are tested with, in .local/aws-venv
+	@python3 local/run.py --aws-tools-only
 
 infra-tools: # What checks and diagrams of the infrastructure need of Python, in .local/infra-venv
 	@python3 local/run.py --infra-tools-only

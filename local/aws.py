@@ -87,6 +87,7 @@ class Emulator:
             "SECRET_PREFIX": SECRET_PREFIX,
             "ENVIRONMENT": "local",
             "SCHEDULE_INTERVAL": "15m",
+            "ALLOW_LOOPBACK_HTTP": "1",  # the authorization server's
         }
 
     def token_document(self, source: str, version_id: str) -> tuple[str, dict[str, Any]] | None:
@@ -102,10 +103,33 @@ class Emulator:
         """Everything that the subscriber has received so far, in order."""
         return list(self._receive())
 
+    def grants(self) -> dict[str, dict[str, Any]]:
+        """What the function saved for each source's next refresh. It holds credentials."""
+        try:
+            return {
+                key.removeprefix("grants/").removesuffix(".json"): json.loads(
+                    self._s3.get_object(Bucket=STATE_BUCKET, Key=key)["Body"].read()
+                )
+                for key in self._keys(STATE_BUCKET, "grants/")
+            }
+        except EMULATOR_ERRORS as problem:
+            raise refused(problem) from problem
+
+    def leases(self) -> list[str]:
+        """Keys of the leases that a run holds, or left behind."""
+        try:
+            return list(self._keys(STATE_BUCKET, "leases/"))
+        except EMULATOR_ERRORS as problem:
+            raise refused(problem) from problem
+
     def keep_objects(self) -> None:
-        """Saves the newest version of every object, for the next run."""
+        """Saves the newest version of every object but reports, for the next run."""
         kept = {
-            bucket: {key: self._read(bucket, key) for key in self._keys(bucket)}
+            bucket: {
+                key: self._read(bucket, key)
+                for key in self._keys(bucket)
+                if not key.startswith("reports/")
+            }
             for bucket in (TOKEN_BUCKET, STATE_BUCKET)
         }
         write_private(KEPT_OBJECTS, json.dumps(kept, indent=2))
@@ -132,8 +156,9 @@ class Emulator:
             },
         )
 
-    def _keys(self, bucket: str) -> Iterator[str]:
-        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+    def _keys(self, bucket: str, prefix: str = "") -> Iterator[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in pages:
             yield from (entry["Key"] for entry in page.get("Contents", ()))
 
     def _read(self, bucket: str, key: str) -> dict[str, Any]:

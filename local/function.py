@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from console import Elapsed, Failure, detail, step
+from console import Elapsed, Failure, Stopped, detail, step
 from processes import Child, Processes, last_lines, wait_until_up
 from workspace import LOCAL, LOOPBACK, ROOT, Settings, shown
 
@@ -23,6 +25,8 @@ REPORT = LOCAL / "report.json"
 UP_SECONDS = 60.0
 INVOKE_SECONDS = 900.0
 """As long as AWS lets any function run."""
+PATIENCE_SECONDS = 300.0
+"""How long a stopped run waits for an answer that may hold a credential: longer than a source takes."""
 LOG_LINES = 200
 SHOWN_LOG_LINES = 12
 
@@ -64,9 +68,17 @@ def start(processes: Processes, settings: Settings, env: Mapping[str, str]) -> C
 
 
 def invoke(
-    processes: Processes, settings: Settings, env: Mapping[str, str], event: Path
+    processes: Processes,
+    settings: Settings,
+    env: Mapping[str, str],
+    event: Path,
+    *,
+    see_it_through: bool = False,
 ) -> dict[str, Any]:
-    """Sends the event to the function; returns its report."""
+    """Sends the event to the function; returns its report.
+
+    With `see_it_through` a signal ends it only once the function has answered, or can't be waited for.
+    """
     step(f"Sending {shown(event)}")
     elapsed = Elapsed()
     command = [
@@ -77,7 +89,12 @@ def invoke(
         child = processes.start(
             "cargo lambda invoke", command, env=env, cwd=ROOT, log=INVOKE_LOG, stdout=report
         )
-    status = processes.wait(child, timeout=INVOKE_SECONDS, meanwhile=_fail_if_ended)
+    try:
+        status = processes.wait(child, timeout=INVOKE_SECONDS, meanwhile=_fail_if_ended)
+    except (Stopped, OSError):  # the second where the terminal is gone
+        if see_it_through:
+            _wait_for_answer(child)
+        raise
     answer = _parsed(REPORT.read_text(encoding="utf-8"))
     if status != 0:
         raise _failure(_invoke_error())
@@ -87,6 +104,13 @@ def invoke(
         raise _failure(f"it answered something else than a report, see {shown(REPORT)}")
     detail(f"answered after {elapsed}, the whole report is in {shown(REPORT)}")
     return answer
+
+
+def _wait_for_answer(child: Child) -> None:
+    with suppress(OSError):
+        detail("stopping once the function has answered: a new credential may be on its way")
+    with suppress(subprocess.TimeoutExpired):
+        child.popen.wait(PATIENCE_SECONDS)
 
 
 def _fail_if_ended() -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from console import Elapsed, Failure, detail, step
+from keep import Keep
 from processes import Processes, last_lines
-from workspace import LOCAL, clean_environment, enter, event_path, shown, source_path
+from workspace import LOCAL, clean_environment, enter, event_path, keep_path, shown, source_path
 
 LITTLE_SPACE_BYTES = 10_000_000
 SECOND_HALF = Path(__file__).with_name("harvest.py")
@@ -45,6 +46,7 @@ HARVEST = Tools(LOCAL / "venv", Path(__file__).with_name("requirements.txt"), "0
 INFRASTRUCTURE = Tools(
     LOCAL / "infra-venv", Path(__file__).with_name("requirements-infra.txt"), "0.5 GB"
 )
+AWS_CLI = Tools(LOCAL / "aws-venv", Path(__file__).with_name("requirements-aws.txt"), "0.2 GB")
 
 
 def prepare(tools: Tools = HARVEST) -> int:
@@ -63,6 +65,9 @@ def prepare_and_continue() -> NoReturn:
     source = source_path()
     if source:
         check_source(source)
+        Keep(source, source_name(source))
+    elif keep_path():
+        raise Failure("KEEP is for a run with SOURCE: without one no credential is at stake")
     enter()
     env = clean_environment(os.environ)
     if not is_installed(HARVEST):

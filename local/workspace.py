@@ -33,8 +33,8 @@ HARMLESS_PREFIXES = ("AWS_LC_",)
 """Exceptions: how the cryptography library is built."""
 FOREIGN_NAMES = frozenset({
     # the function's own configuration
-    "ENVIRONMENT", "MAX_CONCURRENCY", "SCHEDULE_INTERVAL", "SECRET_PREFIX", "STATE_BUCKET",
-    "STATE_KMS_KEY_ID", "TOKEN_BUCKET", "TOKEN_KMS_KEY_ID", "TOPIC_ARN",
+    "ALLOW_LOOPBACK_HTTP", "ENVIRONMENT", "MAX_CONCURRENCY", "SCHEDULE_INTERVAL", "SECRET_PREFIX",
+    "STATE_BUCKET", "STATE_KMS_KEY_ID", "TOKEN_BUCKET", "TOKEN_KMS_KEY_ID", "TOPIC_ARN",
     # Python's and make's, meant for another interpreter and another make
     "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV",
     "__PYVENV_LAUNCHER__",
@@ -74,6 +74,12 @@ def source_path() -> Path | None:
     """The user's own definition, if the run is about one."""
     source = os.environ.get("SOURCE")
     return Path(source).absolute() if source else None
+
+
+def keep_path() -> Path | None:
+    """Where the credential is to be kept that comes in the place of the definition's."""
+    keep = os.environ.get("KEEP")
+    return Path(keep).absolute() if keep else None
 
 
 def shown(path: Path) -> str:

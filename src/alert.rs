@@ -7,9 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::duration;
-use crate::grant::CredentialKind;
-use crate::incident::Severity;
-use crate::message::{LONGEST_SUBJECT, Message, SCHEMA_VERSION, ascii_line, moment};
+use crate::grant::{AuthorizationGrant, CredentialKind};
+use crate::incident::{Ended, Severity};
+use crate::message::{LONGEST_SUBJECT, Message, SCHEMA_VERSION, ascii_line, moment, next_attempt};
 use crate::report::{ErrorCode, SourceError, rfc3339, rfc3339_seconds_option};
 
 /// An alert lists so many sources and gives the number of all.
@@ -22,7 +22,7 @@ const MOST_TOLD_IN_FULL: usize = 10;
 const MOST_LISTED_BYTES: usize = 96 * 1024;
 
 /// What an alert says of one source.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Entry<'a> {
     /// Name of the source.
     pub source: &'a str,
@@ -30,15 +30,19 @@ pub struct Entry<'a> {
     pub severity: Severity,
     /// The last error; `None` in a forecast.
     pub error: Option<&'a SourceError>,
+    /// What a person should change though nothing failed, in a forecast.
+    pub warning: Option<&'a str>,
+    /// How it ended, of what has recovered.
+    pub ended: Option<Ended>,
     /// Since when it fails; `None` in a forecast.
     pub opened_at: Option<DateTime<Utc>>,
     /// Stated end of the token that jobs have.
     pub token_expires_at: Option<DateTime<Utc>>,
     /// Whether jobs have a token at all.
     pub has_token: bool,
-    /// What a person has to bring anew once the grant is dead.
-    pub credential: CredentialKind,
-    /// Stated end of that credential, in a forecast.
+    /// What its tokens are requested with.
+    pub grant: AuthorizationGrant,
+    /// Stated end of that grant, in a forecast.
     pub grant_expires_at: Option<DateTime<Utc>>,
     /// When the harvester tries again.
     pub next_attempt_at: Option<DateTime<Utc>>,
@@ -53,6 +57,10 @@ pub struct Entry<'a> {
 pub struct Alert<'a> {
     /// The deployment.
     pub environment: &'a str,
+    /// The page whose anchors are error codes.
+    pub runbook_url: &'a str,
+    /// Where the run's report is kept, which names all sources.
+    pub report: String,
     /// Failures that nobody has been told of before.
     pub opened: Vec<Entry<'a>>,
     /// Failures that have become critical since.
@@ -61,7 +69,7 @@ pub struct Alert<'a> {
     pub recovered: Vec<Entry<'a>>,
     /// Failures that are still open a day after the last alert.
     pub reminded: Vec<Entry<'a>>,
-    /// Refresh tokens that end soon.
+    /// Grants that end soon, and schedules that are too slow.
     pub forecast: Vec<Entry<'a>>,
 }
 
@@ -167,7 +175,7 @@ impl Alert<'_> {
         let (in_full, in_short) = items.split_at(items.len().min(MOST_TOLD_IN_FULL));
         for item in in_full {
             text.push('\n');
-            for line in item.lines(now) {
+            for line in item.lines(now, self.runbook_url) {
                 text.push_str(&line);
                 text.push('\n');
             }
@@ -179,7 +187,7 @@ impl Alert<'_> {
             let _ = writeln!(text, "- {} {}: {}", word(item.severity()), item.entry.source, item.in_short(now));
         }
         if total > items.len() {
-            let _ = writeln!(text, "- and {} more, see the harvest's report", total - items.len());
+            let _ = writeln!(text, "- and {} more, see the report: {}", total - items.len(), self.report);
         }
         text
     }
@@ -208,6 +216,10 @@ struct JsonEntry<'a> {
     severity: Severity,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a SourceError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<Ended>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rfc3339_seconds_option")]
     grant_expires_at: Option<DateTime<Utc>>,
     #[serde(serialize_with = "rfc3339_seconds_option")]
@@ -226,6 +238,8 @@ impl<'a> Item<'a> {
             source: self.entry.source,
             severity: self.severity(),
             error: self.entry.error,
+            warning: self.entry.warning,
+            ended: self.entry.ended,
             grant_expires_at: self.entry.grant_expires_at,
             opened_at: self.entry.opened_at,
             token_expires_at: self.entry.token_expires_at,
@@ -236,9 +250,10 @@ impl<'a> Item<'a> {
         match (self.news, self.entry.error) {
             (News::Recovered, _) => "recovered",
             (_, Some(error)) => error.code.as_str(),
-            (News::Forecast, None) => match self.entry.credential {
-                CredentialKind::RefreshToken => "refresh token ends",
-                CredentialKind::AccessToken => "access token ends",
+            (News::Forecast, None) if self.entry.warning.is_some() => "schedule_too_slow",
+            (News::Forecast, None) => match self.entry.grant {
+                AuthorizationGrant::Kept(CredentialKind::AccessToken) => "access token ends",
+                _ => "refresh token ends",
             },
             (_, None) => "failing",
         }
@@ -256,7 +271,7 @@ impl<'a> Item<'a> {
             }
         };
         match (self.news, entry.grant_expires_at, entry.token_expires_at) {
-            (News::Forecast, Some(time), _) => end("refresh token", time, "ends", "ended"),
+            (News::Forecast, Some(time), _) => end(self.credential().in_words(), time, "ends", "ended"),
             (News::Recovered, _, _) | (News::Forecast, None, _) => reason.to_owned(),
             (_, _, Some(time)) => format!("{still}{reason}, {}", end("token", time, "expires", "expired")),
             (_, _, None) if !entry.has_token => format!("{still}{reason}, no token yet"),
@@ -264,13 +279,24 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// What a person brings anew once the grant is dead.
+    fn credential(&self) -> CredentialKind {
+        match self.entry.grant {
+            AuthorizationGrant::Kept(kind) => kind,
+            _ => CredentialKind::default(),
+        }
+    }
+
     /// For a mail.
-    fn lines(&self, now: DateTime<Utc>) -> Vec<String> {
-        let mut lines = match self.news {
-            News::Recovered => self.recovery(now),
+    fn lines(&self, now: DateTime<Utc>, runbook_url: &str) -> Vec<String> {
+        let (mut lines, look_up) = match self.news {
+            News::Recovered => (self.recovery(now), None),
             News::Forecast => self.forecast(now),
-            News::Opened | News::Escalated | News::Reminded => self.failure(now),
+            News::Opened | News::Escalated | News::Reminded => {
+                (self.failure(now), self.entry.error.map(|error| error.code.as_str()))
+            }
         };
+        lines.extend(look_up.map(|anchor| format!("Look up: {runbook_url}#{anchor}")));
         lines.extend(self.entry.owner.map(|owner| format!("Owner: {owner}")));
         lines.extend(self.entry.runbook_url.map(|url| format!("Runbook: {url}")));
         lines
@@ -286,54 +312,69 @@ impl<'a> Item<'a> {
         let since = entry.opened_at.map(|time| format!(", since {}", past(time, now))).unwrap_or_default();
         let mut lines = vec![format!("{}: {} {news}{since}.", word(self.severity()), entry.source), self.token(now)];
         if let Some(error) = entry.error {
-            let (meaning, next_step) = advice(error.code, entry.credential);
+            let (meaning, next_step) = advice(error.code, entry.grant);
             lines.push(format!("What happened: {} ({}).", error.message, error.code.as_str()));
             lines.extend(error.provider_error.as_ref().map(|words| format!("The server said: {words}")));
             lines.push(format!("What it means: {meaning}"));
             lines.push(format!("What to do: {next_step}"));
         }
-        lines.extend(self.next_attempt(now));
-        lines.extend(entry.error.map(|error| look_up(error.code)));
+        lines.extend(entry.next_attempt_at.zip(entry.error).map(|(time, error)| next_attempt(time, error, now)));
         lines
     }
 
-    fn forecast(&self, now: DateTime<Utc>) -> Vec<String> {
+    /// The lines, and the anchor to look up.
+    fn forecast(&self, now: DateTime<Utc>) -> (Vec<String>, Option<&'static str>) {
         let entry = self.entry;
-        let mut lines = Vec::new();
+        let word = word(self.severity());
         if let Some(end) = entry.grant_expires_at {
             let when = if end <= now {
                 format!("ended at {}", past(end, now))
             } else {
                 format!("ends at {}", moment(end, now))
             };
-            lines.push(format!(
-                "{}: the {} of {} {when}, and the last refresh did not extend it.",
-                word(self.severity()),
-                entry.credential.in_words(),
-                entry.source
-            ));
-            lines.push("What it means: from then on the harvester can't get a new token.".to_owned());
-            lines.push(format!(
-                "What to do: before that, authorize again and put the new {} into the definition.",
-                entry.credential.field()
-            ));
-            lines.push(look_up(ErrorCode::ReauthorizationRequired));
+            let lines = vec![
+                format!(
+                    "{word}: the {} of {} {when}, and the last refresh did not extend it.",
+                    self.credential().in_words(),
+                    entry.source
+                ),
+                "What it means: from then on the harvester can't get a new token.".to_owned(),
+                format!(
+                    "What to do: before that, authorize again and put the new {} into the definition.",
+                    self.credential().field()
+                ),
+            ];
+            (lines, Some(ErrorCode::ReauthorizationRequired.as_str()))
         } else {
-            let what = entry.error.map_or("something will need a person", |error| error.message.as_str());
-            lines.push(format!("{}: {}: {what}.", word(self.severity()), entry.source));
+            let lines = vec![
+                format!("{word}: {}: {}.", entry.source, entry.warning.unwrap_or("something will need a person")),
+                "What it means: unless a further schedule harvests it oftener, jobs find the token expired before each \
+                 refresh."
+                    .to_owned(),
+                "What to do: let the schedule run oftener, at least for this source. This is told once.".to_owned(),
+            ];
+            (lines, Some("schedule_too_slow"))
         }
-        lines
     }
 
     fn recovery(&self, now: DateTime<Utc>) -> Vec<String> {
         let entry = self.entry;
         let since = entry.opened_at.map(|time| format!(" It had been failing since {}.", past(time, now)));
         let error = entry.error.map(|error| format!(" The last error was {}.", error.code.as_str()));
-        vec![
-            format!("OK: {} has recovered.{}{}", entry.source, since.unwrap_or_default(), error.unwrap_or_default()),
-            self.token(now),
-            "What to do: nothing.".to_owned(),
-        ]
+        let over = match entry.ended {
+            None | Some(Ended::Refreshed) => "has recovered",
+            Some(Ended::Mended) => "has recovered: what was wrong is mended, no refresh was needed",
+            Some(Ended::Removed) => "is over: no secret defines the source any more",
+            Some(Ended::SwitchedOff) => "is over: the source is switched off",
+        };
+        let first = format!("OK: {} {over}.{}{}", entry.source, since.unwrap_or_default(), error.unwrap_or_default());
+        let is_gone = matches!(entry.ended, Some(Ended::Removed | Ended::SwitchedOff));
+        let token = if is_gone {
+            "Its token and its grant stay until a person removes them.".to_owned()
+        } else {
+            self.token(now)
+        };
+        vec![first, token, "What to do: nothing.".to_owned()]
     }
 
     /// How long jobs can go on.
@@ -347,22 +388,16 @@ impl<'a> Item<'a> {
             (true, Some(end)) => format!("The token works until {}.", moment(end, now)),
         }
     }
-
-    fn next_attempt(&self, now: DateTime<Utc>) -> Option<String> {
-        let time = self.entry.next_attempt_at?;
-        let dead = self.entry.error.is_some_and(|error| error.code == ErrorCode::ReauthorizationRequired);
-        Some(match (dead, time > now) {
-            (true, _) => "The harvester tries again once the definition has changed, or when forced.".to_owned(),
-            (false, true) => format!("The harvester tries again at {}.", moment(time, now)),
-            (false, false) => "The harvester tries again in its next run.".to_owned(),
-        })
-    }
 }
 
-/// For each code what it means and the one next step, in plain words. `credential`: what a person brings anew where the
-/// grant is dead.
-fn advice(code: ErrorCode, credential: CredentialKind) -> (&'static str, String) {
+/// For each code what it means and the one next step, in plain words, about what the source has.
+fn advice(code: ErrorCode, grant: AuthorizationGrant) -> (String, String) {
+    let credential = match grant {
+        AuthorizationGrant::Kept(kind) => kind,
+        _ => CredentialKind::default(),
+    };
     let (meaning, next_step) = match code {
+        ErrorCode::InvalidGrant => advice_on_a_refusal(grant),
         ErrorCode::InvalidRequest => (
             "the server finds the request malformed or misses a parameter.",
             "compare the definition's params, headers and grant_type with the provider's documentation.",
@@ -370,11 +405,6 @@ fn advice(code: ErrorCode, credential: CredentialKind) -> (&'static str, String)
         ErrorCode::InvalidClient => (
             "the server does not accept the client's id, secret or key.",
             "look up the client at the provider and put its current credentials into the definition.",
-        ),
-        ErrorCode::InvalidGrant => (
-            "the server refused the refresh token or other grant: it has expired, was revoked or was used before.",
-            "nothing at the first refusal; after the third in a row, or if the token ends sooner, authorize again and \
-             put the new {credential} into the definition.",
         ),
         ErrorCode::UnauthorizedClient => (
             "the server knows the client but does not let it use this grant type, or its secret is wrong.",
@@ -420,8 +450,8 @@ fn advice(code: ErrorCode, credential: CredentialKind) -> (&'static str, String)
             "correct the name in the event, or add the definition.",
         ),
         ErrorCode::SecretUnreadable => (
-            "Secrets Manager did not hand out the definition.",
-            "check the function's rights to the secret and to its KMS key.",
+            "the secret that holds the definition can't be read.",
+            "read the secret as the message says: check its JSON, or the function's rights to it and to its KMS key.",
         ),
         ErrorCode::TokenStoreFailed => (
             "the token bucket refused a read or a write.",
@@ -441,19 +471,42 @@ fn advice(code: ErrorCode, credential: CredentialKind) -> (&'static str, String)
             "authorize again at the provider and put the new {credential} into the definition.",
         ),
         ErrorCode::OutOfTime => (
-            "the run's time was used up before this source was done.",
-            "raise the function's timeout or MAX_CONCURRENCY, or look for a server that answers slowly.",
+            "the run's time was used up before this source was done, or another run held it.",
+            "look for a server that answers slowly or a run that holds the source, or raise the function's timeout or \
+             MAX_CONCURRENCY.",
         ),
         ErrorCode::Internal => (
             "a fault of the harvester itself.",
-            "look for the source's name in the function's log and report the fault to who maintains the harvester.",
+            "look for \"panicked\" with the source's name in the function's log, and report it to who maintains the \
+             harvester.",
         ),
     };
-    (meaning, next_step.replace("{credential}", credential.field()))
+    (meaning.replace("{in_words}", credential.in_words()), next_step.replace("{credential}", credential.field()))
 }
 
-fn look_up(code: ErrorCode) -> String {
-    format!("Look up: docs/runbook.md#{}", code.as_str())
+/// The same where the server refused the grant itself.
+fn advice_on_a_refusal(grant: AuthorizationGrant) -> (&'static str, &'static str) {
+    match grant {
+        AuthorizationGrant::Kept(_) => (
+            "the server refused the {in_words}: it has expired, was revoked or was used before.",
+            "nothing at the first refusal; after the third in a row, or if the token ends sooner, authorize again \
+             and put the new {credential} into the definition.",
+        ),
+        AuthorizationGrant::Assertion => (
+            "the server refused the signed assertion: its key is not registered, its subject or audience is wrong, \
+             or the consent is missing.",
+            "see at the provider that the key is registered and that the subject has approved the client; then \
+             correct private_key, key_id, assertion_subject or assertion_audience.",
+        ),
+        AuthorizationGrant::Password => (
+            "the server refused the user's name or password: it was changed, or the user is locked.",
+            "unlock the user at the provider, or put the current password into params.",
+        ),
+        AuthorizationGrant::Client => (
+            "the server refuses this grant to the client.",
+            "see at the provider what the client may request, and compare it with grant_type and params.",
+        ),
+    }
 }
 
 fn word(severity: Severity) -> &'static str {
@@ -521,11 +574,8 @@ mod tests {
             opened_at: Some(minutes(-60)),
             token_expires_at: Some(minutes(minutes_left)),
             has_token: true,
-            credential: CredentialKind::RefreshToken,
-            grant_expires_at: None,
             next_attempt_at: Some(minutes(15)),
-            owner: None,
-            runbook_url: None,
+            ..Entry::default()
         }
     }
 
@@ -533,20 +583,20 @@ mod tests {
         Entry {
             source,
             severity: Severity::Warning,
-            error: None,
-            opened_at: None,
             token_expires_at: Some(minutes(120)),
             has_token: true,
-            credential: CredentialKind::RefreshToken,
             grant_expires_at: Some(now() + TimeDelta::days(days)),
-            next_attempt_at: None,
-            owner: None,
-            runbook_url: None,
+            ..Entry::default()
         }
     }
 
     fn nothing() -> Alert<'static> {
-        Alert { environment: "prod", ..Alert::default() }
+        Alert {
+            environment: "prod",
+            runbook_url: "docs/runbook.md",
+            report: "s3://state/reports/2026-11-20/220000-run.json".to_owned(),
+            ..Alert::default()
+        }
     }
 
     fn message(alert: &Alert<'_>) -> Message {
@@ -584,8 +634,7 @@ mod tests {
              The token works until 2026-11-20T22:12:00Z (in 12 min).\n\
              What happened: the server refused (invalid_grant).\n\
              The server said: the server's words\n\
-             What it means: the server refused the refresh token or other grant: it has expired, was revoked or was \
-             used before.\n\
+             What it means: the server refused the refresh token: it has expired, was revoked or was used before.\n\
              What to do: nothing at the first refusal; after the third in a row, or if the token ends sooner, \
              authorize again and put the new refresh_token into the definition.\n\
              The harvester tries again at 2026-11-20T22:15:00Z (in 15 min).\n\
@@ -690,7 +739,7 @@ mod tests {
         let email = told(ErrorCode::Internal, Some(now()));
         assert!(email.contains("The harvester tries again in its next run.\n"), "{email}");
         let email = told(ErrorCode::ReauthorizationRequired, Some(minutes(15)));
-        assert!(email.contains("tries again once the definition has changed, or when forced.\n"), "{email}");
+        assert!(email.contains("(in 15 min), or as soon as the definition has changed.\n"), "{email}");
         assert!(!told(ErrorCode::Internal, None).contains("tries again"));
     }
 
@@ -731,7 +780,8 @@ mod tests {
         assert!(
             message.email.contains("\nIn short:\n- WARNING source-010: invalid_client, token expires in 1 h 50 min\n")
         );
-        assert!(message.email.ends_with("- and 50 more, see the harvest's report\n"));
+        let report = "s3://state/reports/2026-11-20/220000-run.json";
+        assert!(message.email.ends_with(&format!("- and 50 more, see the report: {report}\n")), "{}", message.email);
     }
 
     #[test]
@@ -743,7 +793,7 @@ mod tests {
         let message = message(&alert);
         let json = json!({"default": message.default, "email": message.email}).to_string();
         assert!(json.len() < 250 * 1024, "{}", json.len());
-        assert!(message.email.contains(" more, see the harvest's report\n"));
+        assert!(message.email.contains(" more, see the report: s3://"));
     }
 
     #[test]
@@ -767,8 +817,9 @@ mod tests {
             (CredentialKind::RefreshToken, "refresh token", "refresh_token"),
             (CredentialKind::AccessToken, "access token", "access_token"),
         ] {
-            let dead = Entry { credential, ..failing("a", &error, 5) };
-            let ends = Entry { credential, ..ending("b", 7) };
+            let grant = AuthorizationGrant::Kept(credential);
+            let dead = Entry { grant, ..failing("a", &error, 5) };
+            let ends = Entry { grant, ..ending("b", 7) };
             let told = message(&Alert { opened: vec![dead], forecast: vec![ends], ..nothing() }).email;
             assert_eq!(told.matches(&format!("put the new {field} into the definition.")).count(), 2, "{told}");
             assert!(told.contains(&format!("the {words} of b ends at")), "{told}");
@@ -776,12 +827,58 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_grant_is_told_by_what_the_source_has() {
+        let error = error(ErrorCode::InvalidGrant);
+        for (grant, words) in [
+            (AuthorizationGrant::Kept(CredentialKind::AccessToken), "put the new access_token into the definition."),
+            (AuthorizationGrant::Assertion, "that the subject has approved the client"),
+            (AuthorizationGrant::Password, "put the current password into params."),
+            (AuthorizationGrant::Client, "compare it with grant_type and params."),
+        ] {
+            let email = message(&Alert { opened: vec![Entry { grant, ..failing("a", &error, 5) }], ..nothing() }).email;
+            assert!(email.contains(words), "{email}");
+            assert_eq!(email.contains("authorize again"), matches!(grant, AuthorizationGrant::Kept(_)), "{email}");
+        }
+    }
+
+    #[test]
+    fn what_is_over_without_a_refresh_says_how() {
+        let error = error(ErrorCode::DefinitionInvalid);
+        let told = |ended| {
+            let entry = Entry { ended: Some(ended), ..failing("a", &error, 100) };
+            let alert = Alert { recovered: vec![entry], ..nothing() };
+            (message(&alert).email, json(&alert)["recovered"][0]["ended"].clone())
+        };
+        let (email, ended) = told(Ended::Removed);
+        assert!(email.contains("OK: a is over: no secret defines the source any more. It had been failing"), "{email}");
+        assert!(email.contains("Its token and its grant stay until a person removes them.\n"), "{email}");
+        assert_eq!(ended, "removed");
+        let (email, ended) = told(Ended::Mended);
+        assert!(email.contains("OK: a has recovered: what was wrong is mended, no refresh was needed."), "{email}");
+        assert!(email.contains("The token works until"), "{email}");
+        assert_eq!(ended, "mended");
+    }
+
+    #[test]
+    fn a_schedule_that_is_too_slow_is_told_with_its_arithmetic() {
+        let warning = "tokens live 5 min, less than `min_ttl` (10 min) plus the schedule's interval (15 min)";
+        let entry = Entry { warning: Some(warning), grant_expires_at: None, ..ending("a", 7) };
+        let alert = Alert { forecast: vec![entry], ..nothing() };
+        let message = message(&alert);
+        assert_eq!(message.subject, "[prod] WARNING a: schedule_too_slow");
+        assert!(message.email.contains(&format!("WARNING: a: {warning}.\n")), "{}", message.email);
+        assert!(message.email.contains("Look up: docs/runbook.md#schedule_too_slow\n"), "{}", message.email);
+        assert_eq!(json(&alert)["forecast"][0]["warning"], warning);
+    }
+
+    #[test]
     fn every_code_has_its_sentences_and_its_section() {
         let schema: Value = serde_json::from_str(include_str!("../schemas/alert-message.schema.json")).expect("JSON");
         for code in schema["$defs"]["error"]["properties"]["code"]["enum"].as_array().expect("a list") {
             let code: ErrorCode = serde_json::from_value(code.clone()).expect("a code");
-            let (meaning, next_step) = advice(code, CredentialKind::RefreshToken);
+            let (meaning, next_step) = advice(code, AuthorizationGrant::default());
             assert!(meaning.ends_with('.') && next_step.ends_with('.'), "{code:?}");
+            assert!(!meaning.contains('{') && !next_step.contains('{'), "{code:?}");
             let error = error(code);
             let email = message(&Alert { opened: vec![failing("a", &error, 5)], ..nothing() }).email;
             assert!(email.contains(&format!("Look up: docs/runbook.md#{}\n", code.as_str())), "{email}");

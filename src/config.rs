@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::duration;
 use crate::harvest::Settings;
+use crate::source::PlainHttp;
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -23,7 +24,9 @@ pub struct Config {
     pub secret_prefix: String,
     /// `ENVIRONMENT`: names the deployment in messages and logs.
     pub environment: String,
-    /// `SCHEDULE_INTERVAL`: time between two harvests.
+    /// `RUNBOOK_URL`: the page that mails link to; its anchors are error codes.
+    pub runbook_url: String,
+    /// `SCHEDULE_INTERVAL`: the longest time between two runs.
     pub schedule_interval: TimeDelta,
     /// `MAX_CONCURRENCY`: sources worked on at once.
     pub max_concurrency: usize,
@@ -31,6 +34,8 @@ pub struct Config {
     pub token_kms_key_id: Option<String>,
     /// `STATE_KMS_KEY_ID`: likewise.
     pub state_kms_key_id: Option<String>,
+    /// `ALLOW_LOOPBACK_HTTP`: where definitions may call plain `http`.
+    pub plain_http: PlainHttp,
     /// What Lambda itself sets.
     pub runtime: Runtime,
 }
@@ -89,6 +94,9 @@ impl Config {
             environment: variables
                 .optional("ENVIRONMENT", is_environment, "1 to 32 letters, digits, `.`, `_` and `-`")
                 .unwrap_or_else(|| "dev".to_owned()),
+            runbook_url: variables
+                .optional("RUNBOOK_URL", is_http_url, "a URL such as https://wiki.example.com/token-harvester")
+                .unwrap_or_else(|| "docs/runbook.md".to_owned()),
             schedule_interval: variables
                 .parsed("SCHEDULE_INTERVAL", parse_interval, "a duration such as 15m (1m to 366d)")
                 .unwrap_or(TimeDelta::minutes(15)),
@@ -97,6 +105,7 @@ impl Config {
                 .unwrap_or(32),
             token_kms_key_id: variables.optional("TOKEN_KMS_KEY_ID", is_kms_key, KMS_KEY_FORM),
             state_kms_key_id: variables.optional("STATE_KMS_KEY_ID", is_kms_key, KMS_KEY_FORM),
+            plain_http: variables.parsed("ALLOW_LOOPBACK_HTTP", parse_plain_http, "1 or 0").unwrap_or_default(),
             runtime: variables.runtime(&topic_arn),
             topic_arn,
         };
@@ -109,9 +118,12 @@ impl Config {
         Settings {
             environment: self.environment.clone(),
             token_bucket: self.token_bucket.clone(),
+            state_bucket: self.state_bucket.clone(),
+            runbook_url: self.runbook_url.clone(),
             secret_prefix: self.secret_prefix.clone(),
             schedule_interval: self.schedule_interval,
             max_concurrency: self.max_concurrency,
+            plain_http: self.plain_http,
         }
     }
 }
@@ -234,6 +246,14 @@ fn parse_interval(text: &str) -> Option<TimeDelta> {
     duration::parse(text).ok().filter(|interval| *interval >= TimeDelta::minutes(1))
 }
 
+fn parse_plain_http(text: &str) -> Option<PlainHttp> {
+    match text {
+        "0" => Some(PlainHttp::Refused),
+        "1" => Some(PlainHttp::OnLoopback),
+        _ => None,
+    }
+}
+
 fn parse_concurrency(text: &str) -> Option<usize> {
     text.parse().ok().filter(|count| (1..=1_000).contains(count))
 }
@@ -281,6 +301,7 @@ mod tests {
             ("SCHEDULE_INTERVAL", "15"),
             ("MAX_CONCURRENCY", "0"),
             ("TOKEN_KMS_KEY_ID", "no key"),
+            ("ALLOW_LOOPBACK_HTTP", "yes"),
         ])
         .expect_err("faults");
         for variable in [
@@ -292,6 +313,7 @@ mod tests {
             "SCHEDULE_INTERVAL must be",
             "MAX_CONCURRENCY must be",
             "TOKEN_KMS_KEY_ID must be",
+            "ALLOW_LOOPBACK_HTTP must be 1 or 0",
         ] {
             assert!(error.contains(variable), "{variable} in {error}");
         }
@@ -304,6 +326,15 @@ mod tests {
             .expect("a configuration");
         assert_eq!(config.token_kms_key_id, None);
         assert_eq!(config.secret_prefix, "token-harvester/");
+    }
+
+    #[test]
+    fn plain_http_is_refused_unless_it_is_asked_for() {
+        for (value, expected) in [("", PlainHttp::Refused), ("0", PlainHttp::Refused), ("1", PlainHttp::OnLoopback)] {
+            let config = read_with(&[("ALLOW_LOOPBACK_HTTP", value)]).expect("a configuration");
+            assert_eq!((config.plain_http, config.settings().plain_http), (expected, expected), "{value}");
+        }
+        assert_eq!(read_with(&[]).expect("a configuration").plain_http, PlainHttp::Refused);
     }
 
     #[test]

@@ -59,6 +59,25 @@ impl CredentialKind {
     }
 }
 
+/// What a source's tokens are requested with (RFC 6749 section 1.3), for what a mail advises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorizationGrant {
+    /// A credential that is kept, and that a person brings anew once it is dead.
+    Kept(CredentialKind),
+    /// A signed assertion (RFC 7523).
+    Assertion,
+    /// A user's name and password (RFC 6749 section 4.3).
+    Password,
+    /// Nothing but the client's own credentials (RFC 6749 section 4.4), or a provider's own grant.
+    Client,
+}
+
+impl Default for AuthorizationGrant {
+    fn default() -> Self {
+        Self::Kept(CredentialKind::default())
+    }
+}
+
 /// The current credential of a source. `Debug` does not show it.
 #[derive(Debug, Clone)]
 pub struct GrantState {
@@ -226,9 +245,20 @@ struct Json {
     seed_sha256: String,
 }
 
-/// What a person was last told about the end of a grant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a person was last told of a source though it did not fail: the end of its grant, and a schedule that is too slow.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
+    /// The end of the grant.
+    #[serde(flatten)]
+    pub grant: Option<GrantForecast>,
+    /// Whether it was told that the schedule is too slow for the token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub schedule_too_slow: bool,
+}
+
+/// What a person was last told about the end of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantForecast {
     /// The end that it was about.
     #[serde(serialize_with = "rfc3339_seconds")]
     pub grant_expires_at: DateTime<Utc>,
@@ -248,7 +278,9 @@ impl Forecast {
     pub fn parse(json: &str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
+}
 
+impl GrantForecast {
     /// Whether it was about that end. A fixed end wavers by seconds, since servers state what is left of it.
     pub fn is_about(&self, grant_expires_at: DateTime<Utc>) -> bool {
         (self.grant_expires_at - grant_expires_at).abs() < TimeDelta::hours(1)
@@ -260,6 +292,12 @@ impl Forecast {
 pub struct Lease {
     /// The harvest that holds it.
     pub run_id: String,
+    /// Tells two holders of one id apart: Lambda may deliver an event twice, with the same request id.
+    #[serde(default)]
+    pub nonce: String,
+    /// When it was taken; unknown in a lease of an older version.
+    #[serde(default, serialize_with = "rfc3339_seconds_option")]
+    pub taken_at: Option<DateTime<Utc>>,
     /// From then on it may be taken over.
     #[serde(serialize_with = "rfc3339_seconds")]
     pub expires_at: DateTime<Utc>,
@@ -280,7 +318,7 @@ impl Lease {
 
     /// One that anybody may take over.
     pub fn ended() -> Self {
-        Self { run_id: String::new(), expires_at: DateTime::UNIX_EPOCH }
+        Self { run_id: String::new(), nonce: String::new(), taken_at: None, expires_at: DateTime::UNIX_EPOCH }
     }
 }
 
@@ -315,6 +353,20 @@ mod tests {
             grant_expiry,
             extra: serde_json::Map::new(),
         }
+    }
+
+    #[test]
+    fn what_was_told_is_read_as_it_was_written_also_by_the_version_before() {
+        let grant = GrantForecast { grant_expires_at: now(), days: 7 };
+        for told in [
+            Forecast { grant: Some(grant), schedule_too_slow: false },
+            Forecast { grant: Some(grant), schedule_too_slow: true },
+            Forecast { grant: None, schedule_too_slow: true },
+        ] {
+            assert_eq!(Forecast::parse(&told.to_json()), Some(told));
+        }
+        let before = r#"{"grant_expires_at":"2026-11-20T22:00:00Z","days":7}"#;
+        assert_eq!(Forecast::parse(before), Some(Forecast { grant: Some(grant), schedule_too_slow: false }));
     }
 
     #[test]

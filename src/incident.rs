@@ -15,8 +15,14 @@ pub const PREFIX: &str = "incidents/";
 
 const SUFFIX: &str = ".json";
 
+/// The first wait of the backoff, unless runs come oftener.
+const FIRST_WAIT: TimeDelta = TimeDelta::minutes(15);
+
 /// The longest wait of the backoff; a server's `Retry-After` may be longer.
 const LONGEST_WAIT: TimeDelta = TimeDelta::hours(6);
+
+/// How often a dead grant is tried all the same: a server may have refused it by mistake.
+const WAIT_OF_A_DEAD_GRANT: TimeDelta = TimeDelta::hours(24);
 
 /// The longest `Retry-After` that is believed.
 const LONGEST_RETRY_AFTER: TimeDelta = TimeDelta::days(366);
@@ -26,6 +32,9 @@ const FAILURES_THAT_MATTER: u32 = 3;
 
 /// This many refusals of the same grant in a row mean that it is dead.
 const REFUSALS_OF_A_DEAD_GRANT: u32 = 3;
+
+/// A person hears of whatever has lasted that long.
+const LONGEST_SILENCE: TimeDelta = TimeDelta::hours(24);
 
 /// How long before the token's end a failure that only a person can end is critical.
 const TIME_FOR_A_PERSON: TimeDelta = TimeDelta::hours(24);
@@ -40,12 +49,13 @@ const LONGEST_TOLERANCE: TimeDelta = TimeDelta::seconds(60);
 const FORECAST_STEPS: [u32; 3] = [30, 7, 1];
 
 /// How soon something hurts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Nothing to do.
     Info,
     /// Something to do, in daylight.
+    #[default]
     Warning,
     /// Jobs fail, or soon will.
     Critical,
@@ -128,29 +138,50 @@ impl Incident {
     }
 
     /// Whether a harvest leaves the source alone for now.
-    ///
-    /// A dead grant cools down for ever: only another definition, or force, can help.
     pub fn cooling_down(&self, now: DateTime<Utc>, interval: TimeDelta, definition_sha256: Option<&str>) -> bool {
         let tolerance = (interval / 20).min(LONGEST_TOLERANCE);
-        self.definition_sha256.as_deref() == definition_sha256
-            && (self.needs_authorization() || now < self.next_attempt_at - tolerance)
+        self.definition_sha256.as_deref() == definition_sha256 && now < self.next_attempt_at - tolerance
     }
 
-    fn needs_authorization(&self) -> bool {
+    /// Whether its grant counts as dead.
+    pub fn needs_authorization(&self) -> bool {
         self.error.code == ErrorCode::ReauthorizationRequired
     }
 
+    /// Whether a refresh failed, and with another definition than this one.
+    pub fn failed_with_another(&self, definition_sha256: &str) -> bool {
+        !self.ends_with_a_look() && self.definition_sha256.as_deref().is_some_and(|failed| failed != definition_sha256)
+    }
+
+    /// Whether it was not about the refresh, so that it is over once definition and token can be read.
+    fn ends_with_a_look(&self) -> bool {
+        matches!(
+            self.error.code,
+            ErrorCode::DefinitionInvalid
+                | ErrorCode::SecretUnreadable
+                | ErrorCode::TokenStoreFailed
+                | ErrorCode::OutOfTime
+        )
+    }
+
+    /// Whether it may have passed by itself, and nobody was told: while the token is not due, it does not hurt. Such an
+    /// incident is of a forced refresh, or of a definition that was changed back.
+    fn is_passing(&self) -> bool {
+        self.error.retryable && self.last_alert_at.is_none()
+    }
+
     /// Whether it is time that a person hears: nobody else can help, it has lasted, or it hurts.
-    fn matters(&self) -> bool {
+    fn matters(&self, now: DateTime<Utc>) -> bool {
         !self.error.retryable
             || self.consecutive_failures >= FAILURES_THAT_MATTER
             || self.severity == Severity::Critical
+            || now - self.opened_at >= LONGEST_SILENCE
     }
 
     /// What a person must hear of the incident as it is now.
     fn news(&self, now: DateTime<Utc>) -> Option<Change> {
         match self.last_alert_at {
-            None => self.matters().then_some(Change::Opened),
+            None => self.matters(now).then_some(Change::Opened),
             Some(_) if self.severity == Severity::Critical && self.told_severity < Some(Severity::Critical) => {
                 Some(Change::Escalated)
             }
@@ -191,8 +222,15 @@ pub enum Happened {
         /// The server's wish.
         retry_after: Option<Duration>,
     },
-    /// Fresh, cooling down, held by another run, or out of time before the first request.
+    /// It was not due: definition and token were read, and there was nothing to do.
+    NotDue,
+    /// It is left alone for now, or only looked at.
     NotTried,
+    /// It was not its turn: held by another run, or out of time before the first request.
+    Waiting {
+        /// What it waited for.
+        error: SourceError,
+    },
 }
 
 /// What a judgement depends on besides what happened.
@@ -204,7 +242,7 @@ pub struct Situation<'a> {
     pub now: DateTime<Utc>,
     /// Start of the run, from which the next attempt is counted.
     pub run_started_at: DateTime<Utc>,
-    /// Time between two harvests.
+    /// The longest time between two runs.
     pub schedule_interval: TimeDelta,
     /// The token that jobs have; `None` without one, and where it could not be looked up.
     pub token: Option<TokenLife>,
@@ -234,6 +272,20 @@ pub struct Judgement {
     pub change: Option<Change>,
 }
 
+/// How an incident came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// There is a new token.
+    Refreshed,
+    /// Definition and token can be read again.
+    Mended,
+    /// The source is not defined any more.
+    Removed,
+    /// The source is switched off.
+    SwitchedOff,
+}
+
 /// Something that a person must hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -244,7 +296,7 @@ pub enum Change {
     /// It is still open a day after a person was last told.
     Reminded,
     /// It is over, and a person had been told of it.
-    Recovered,
+    Recovered(Ended),
 }
 
 /// Judges a source's incident after a harvest.
@@ -252,24 +304,35 @@ pub enum Change {
 /// The same judgement comes again from the same previous incident, so what a killed run could not tell stays owed.
 pub fn judge(previous: Option<&Incident>, happened: Happened, situation: &Situation<'_>) -> Judgement {
     let incident = match (happened, previous) {
-        (Happened::Good, previous) => return closed(previous),
-        (Happened::NotTried, None) => return Judgement { incident: None, change: None },
-        (Happened::NotTried, Some(previous)) => {
-            // `None` is the oldest: a first token is newer than none.
-            if issued_at(situation) > previous.token_issued_at {
-                return closed(Some(previous));
-            }
+        (Happened::Good, previous) => return closed(previous, Ended::Refreshed),
+        (Happened::NotDue | Happened::NotTried, None) => return Judgement { incident: None, change: None },
+        // `None` is the oldest: a first token is newer than none.
+        (Happened::NotDue | Happened::NotTried | Happened::Waiting { .. }, Some(previous))
+            if issued_at(situation) > previous.token_issued_at =>
+        {
+            return closed(Some(previous), Ended::Refreshed);
+        }
+        (Happened::NotDue, Some(previous)) if previous.ends_with_a_look() || previous.is_passing() => {
+            return closed(Some(previous), Ended::Mended);
+        }
+        (Happened::NotDue | Happened::NotTried | Happened::Waiting { .. }, Some(previous)) => {
             judged(previous.clone(), situation)
         }
+        (Happened::Waiting { error }, None) => judged(continued(None, error, situation), situation),
         (Happened::Failed { error, retry_after }, previous) => failed(previous, error, retry_after, situation),
         (Happened::Throttled { error, retry_after }, previous) => throttled(previous, error, retry_after, situation),
     };
     Judgement { change: incident.news(situation.now), incident: Some(incident) }
 }
 
-fn closed(previous: Option<&Incident>) -> Judgement {
+/// What a person must hear of the end of an incident whose source nobody wants refreshed any more.
+pub fn judge_gone(previous: Option<&Incident>, ended: Ended) -> Option<Change> {
+    closed(previous, ended).change
+}
+
+fn closed(previous: Option<&Incident>, ended: Ended) -> Judgement {
     let told = previous.is_some_and(|previous| previous.last_alert_at.is_some());
-    Judgement { incident: None, change: told.then_some(Change::Recovered) }
+    Judgement { incident: None, change: told.then_some(Change::Recovered(ended)) }
 }
 
 fn failed(
@@ -281,7 +344,8 @@ fn failed(
     let mut incident = continued(previous, error, situation);
     incident.consecutive_failures = incident.consecutive_failures.saturating_add(1);
     match incident.error.code {
-        ErrorCode::InvalidGrant => {
+        // Only a credential that is kept can be dead; the refusal of any other is not retryable.
+        ErrorCode::InvalidGrant if incident.error.retryable => {
             incident.refused_grants = incident.refused_grants.saturating_add(1);
             if let Some(ended_at) = incident.lost_with {
                 let lost = "; the server had replaced it, and the new one was lost with the run that ended at";
@@ -358,23 +422,29 @@ fn dead_grant(refusal: SourceError) -> SourceError {
 
 fn scheduled(mut incident: Incident, retry_after: Option<Duration>, situation: &Situation<'_>) -> Incident {
     let from = situation.run_started_at.trunc_subsecs(0);
-    let time_left = token_end(&incident, situation).map(|end| end - from);
-    incident.next_attempt_at =
-        from + wait(incident.consecutive_failures, situation.schedule_interval, time_left, retry_after);
+    let wait = if incident.needs_authorization() {
+        WAIT_OF_A_DEAD_GRANT
+    } else {
+        let time_left = token_end(&incident, situation).map(|end| end - from);
+        backoff(incident.consecutive_failures, situation.schedule_interval, time_left)
+    };
+    let asked = retry_after.map_or(TimeDelta::zero(), |wait| {
+        TimeDelta::from_std(wait).unwrap_or(LONGEST_RETRY_AFTER).min(LONGEST_RETRY_AFTER)
+    });
+    incident.next_attempt_at = from + whole_seconds_up(wait.max(asked));
     judged(incident, situation)
 }
 
 /// How long to leave a source alone: the more often it has failed the longer, but never so long that the time that
-/// its token still works (`time_left`) passes untried.
-fn wait(failures: u32, interval: TimeDelta, time_left: Option<TimeDelta>, retry_after: Option<Duration>) -> TimeDelta {
+/// its token still works (`time_left`) passes untried. Once that is over, there is nothing to be in time for.
+///
+/// The interval between two runs is no floor: a run that comes before the wait is over finds out by itself.
+fn backoff(failures: u32, interval: TimeDelta, time_left: Option<TimeDelta>) -> TimeDelta {
     // 2^20 of the shortest interval, a second, is more than the longest wait.
-    let doubled = interval.min(LONGEST_WAIT) * (1 << failures.saturating_sub(1).min(20));
+    let doubled = interval.min(FIRST_WAIT) * (1 << failures.saturating_sub(1).min(20));
     let backoff = doubled.min(LONGEST_WAIT);
-    let in_time = time_left.map_or(backoff, |time_left| backoff.min(time_left / 4));
-    let asked = retry_after.map_or(TimeDelta::zero(), |wait| {
-        TimeDelta::from_std(wait).unwrap_or(LONGEST_RETRY_AFTER).min(LONGEST_RETRY_AFTER)
-    });
-    whole_seconds_up(in_time.max(interval).max(asked))
+    let time_left = time_left.filter(|time_left| *time_left > TimeDelta::zero());
+    time_left.map_or(backoff, |time_left| backoff.min(time_left / 4))
 }
 
 /// A server that was asked a fraction of a second too early would refuse again.
@@ -528,7 +598,7 @@ mod tests {
 
     #[test]
     fn without_a_failure_there_is_no_incident() {
-        for happened in [Happened::Good, Happened::NotTried] {
+        for happened in [Happened::Good, Happened::NotDue, Happened::NotTried] {
             let judgement = judge(None, happened, &at(now(), None));
             assert_eq!(judgement, Judgement { incident: None, change: None });
         }
@@ -568,7 +638,7 @@ mod tests {
         let untold = judge(Some(&incident), Happened::Good, &at(minutes(15), FAR));
         assert_eq!(untold, Judgement { incident: None, change: None });
         let told = judge(Some(&incident.told(now())), Happened::Good, &at(minutes(15), FAR));
-        assert_eq!(told, Judgement { incident: None, change: Some(Change::Recovered) });
+        assert_eq!(told, Judgement { incident: None, change: Some(Change::Recovered(Ended::Refreshed)) });
     }
 
     #[test]
@@ -578,7 +648,82 @@ mod tests {
         assert!(judge(Some(&incident), Happened::NotTried, &situation).incident.is_some());
         situation.token = situation.token.map(|token| TokenLife { issued_at: minutes(1), ..token });
         let judgement = judge(Some(&incident.told(now())), Happened::NotTried, &situation);
-        assert_eq!(judgement, Judgement { incident: None, change: Some(Change::Recovered) });
+        assert_eq!(judgement, Judgement { incident: None, change: Some(Change::Recovered(Ended::Refreshed)) });
+    }
+
+    #[test]
+    fn what_was_not_about_the_refresh_is_over_once_it_is_mended() {
+        for code in [
+            ErrorCode::DefinitionInvalid,
+            ErrorCode::SecretUnreadable,
+            ErrorCode::TokenStoreFailed,
+            ErrorCode::OutOfTime,
+        ] {
+            let incident = opened(code, FAR).0.told(now());
+            let judgement = judge(Some(&incident), Happened::NotDue, &at(minutes(15), FAR));
+            assert_eq!(judgement, Judgement { incident: None, change: Some(Change::Recovered(Ended::Mended)) });
+            assert!(judge(Some(&incident), Happened::NotTried, &at(minutes(15), FAR)).incident.is_some(), "{code:?}");
+        }
+        let still_open =
+            |incident: &Incident| judge(Some(incident), Happened::NotDue, &at(minutes(15), FAR)).incident.is_some();
+        assert!(still_open(&opened(ErrorCode::InvalidClient, FAR).0));
+        let (passing, _) = opened(ErrorCode::EndpointTimeout, FAR);
+        assert!(!still_open(&passing), "a forced refresh failed, and the token is fresh");
+        assert!(still_open(&passing.told(now())));
+    }
+
+    #[test]
+    fn who_was_told_hears_that_a_source_is_gone() {
+        let (incident, _) = opened(ErrorCode::InvalidClient, FAR);
+        assert_eq!(judge_gone(Some(&incident), Ended::Removed), None);
+        for ended in [Ended::Removed, Ended::SwitchedOff] {
+            assert_eq!(judge_gone(Some(&incident.told(now())), ended), Some(Change::Recovered(ended)));
+        }
+    }
+
+    #[test]
+    fn a_person_hears_of_whatever_has_lasted_a_day() {
+        let waiting = || Happened::Waiting { error: SourceError::new(ErrorCode::OutOfTime, "another run holds it") };
+        for happened in [|| throttle(Some(86_400)), waiting] {
+            let (incident, change) = judged(None, happened(), &at(now(), None));
+            assert_eq!((incident.consecutive_failures, change), (0, None));
+            let (incident, change) = judged(Some(&incident), happened(), &at(minutes(24 * 60 - 1), None));
+            assert_eq!((incident.severity, change), (Severity::Warning, None));
+            let (_, change) = judged(Some(&incident), happened(), &at(minutes(24 * 60), None));
+            assert_eq!(change, Some(Change::Opened));
+        }
+    }
+
+    #[test]
+    fn waiting_for_ones_turn_delays_nothing_and_changes_no_incident() {
+        let waiting = Happened::Waiting { error: SourceError::new(ErrorCode::OutOfTime, "another run holds it") };
+        let (incident, _) = judged(None, waiting.clone(), &at(now(), FAR));
+        assert!(!incident.cooling_down(now(), INTERVAL, Some("d1")));
+        let (failed, _) = opened(ErrorCode::InvalidGrant, FAR);
+        assert_eq!(judged(Some(&failed), waiting, &at(minutes(15), FAR)).0, failed);
+    }
+
+    #[test]
+    fn an_assertion_or_a_password_is_never_dead() {
+        let refusal = || {
+            let error = SourceError { retryable: false, ..SourceError::new(ErrorCode::InvalidGrant, "refused") };
+            Happened::Failed { error, retry_after: None }
+        };
+        let (mut incident, change) = judged(None, refusal(), &at(now(), FAR));
+        assert_eq!(change, Some(Change::Opened), "told at once");
+        for n in 1..5 {
+            incident = judged(Some(&incident), refusal(), &at(now() + INTERVAL * n, FAR)).0;
+        }
+        assert_eq!((incident.error.code, incident.refused_grants), (ErrorCode::InvalidGrant, 0));
+        assert_eq!(incident.next_attempt_at, minutes(60 + 240), "the backoff of the fifth failure");
+    }
+
+    #[test]
+    fn a_changed_definition_is_told_from_the_one_that_failed() {
+        let (refused, _) = opened(ErrorCode::InvalidClient, FAR);
+        assert!(refused.failed_with_another("d2") && !refused.failed_with_another("d1"));
+        let (unreadable, _) = opened(ErrorCode::DefinitionInvalid, FAR);
+        assert!(!unreadable.failed_with_another("d2"), "mended without a refresh");
     }
 
     #[test]
@@ -674,23 +819,35 @@ mod tests {
     #[test]
     fn the_backoff_doubles_up_to_six_hours() {
         let waits: Vec<_> =
-            (0..9).chain([u32::MAX]).map(|failures| wait(failures, INTERVAL, None, None).num_minutes()).collect();
+            (0..9).chain([u32::MAX]).map(|failures| backoff(failures, INTERVAL, None).num_minutes()).collect();
         assert_eq!(waits, [15, 15, 30, 60, 120, 240, 360, 360, 360, 360]);
     }
 
     #[test]
-    fn a_token_is_never_waited_to_its_end_and_an_interval_always() {
-        let wait = |failures, interval, left: i64, asked: Option<u64>| {
-            let asked = asked.map(Duration::from_secs);
-            wait(failures, TimeDelta::minutes(interval), Some(TimeDelta::minutes(left)), asked).num_minutes()
+    fn a_token_is_never_waited_to_its_end() {
+        let wait = |failures, interval, left: i64| {
+            backoff(failures, TimeDelta::minutes(interval), Some(TimeDelta::minutes(left))).num_minutes()
         };
-        assert_eq!(wait(6, 15, 240, None), 60);
-        assert_eq!(wait(6, 15, 20, None), 15);
-        assert_eq!(wait(6, 15, -500, None), 15);
-        assert_eq!(wait(6, 720, 10_000, None), 720);
-        assert_eq!(wait(1, 15, 240, Some(60)), 15);
-        assert_eq!(wait(1, 15, 240, Some(36_000)), 600);
-        assert_eq!(wait(1, 15, 240, Some(u64::MAX)), LONGEST_RETRY_AFTER.num_minutes());
+        assert_eq!(wait(6, 15, 240), 60);
+        assert_eq!(wait(6, 15, 20), 5);
+        assert_eq!(wait(6, 15, -500), 360, "its end has passed");
+        assert_eq!(wait(1, 5, 240), 5, "runs come oftener");
+        assert_eq!(wait(1, 480, 45), 11, "runs come more seldom, for all that is known");
+        assert_eq!(wait(1, 480, 10_000), 15);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_longer_is_heeded() {
+        let next = |seconds| {
+            let happened = Happened::Failed {
+                error: SourceError::new(ErrorCode::EndpointUnavailable, "down"),
+                retry_after: Some(Duration::from_secs(seconds)),
+            };
+            judged(None, happened, &at(now(), FAR)).0.next_attempt_at - now()
+        };
+        assert_eq!(next(60), TimeDelta::minutes(15));
+        assert_eq!(next(36_000), TimeDelta::minutes(600));
+        assert_eq!(next(u64::MAX), LONGEST_RETRY_AFTER);
     }
 
     #[test]
@@ -705,8 +862,8 @@ mod tests {
         let severity = |code, end| opened(code, end).0.severity;
         for (code, end, expected) in [
             (ErrorCode::EndpointTimeout, minutes(0), Severity::Critical),
-            (ErrorCode::EndpointTimeout, minutes(29), Severity::Critical),
-            (ErrorCode::EndpointTimeout, minutes(30), Severity::Warning),
+            (ErrorCode::EndpointTimeout, minutes(19), Severity::Critical),
+            (ErrorCode::EndpointTimeout, minutes(20), Severity::Warning),
             (ErrorCode::InvalidClient, minutes(24 * 60 - 1), Severity::Critical),
             (ErrorCode::InvalidClient, minutes(24 * 60), Severity::Warning),
         ] {
@@ -766,11 +923,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_grant_cools_down_for_ever_under_the_same_definition() {
+    fn a_dead_grant_is_tried_once_a_day_under_the_same_definition() {
         let (dead, _) = failing(ErrorCode::InvalidGrant, 3);
-        let later = now() + TimeDelta::days(1_000);
-        assert!(dead.cooling_down(later, INTERVAL, Some("d1")));
-        assert!(!dead.cooling_down(later, INTERVAL, Some("d2")));
+        assert!(dead.needs_authorization());
+        assert_eq!(dead.next_attempt_at, minutes(30) + TimeDelta::hours(24));
+        assert!(!dead.cooling_down(minutes(45), INTERVAL, Some("d2")));
+        let tomorrow = minutes(30) + TimeDelta::hours(24);
+        let (still, _) = judged(Some(&dead), failure(ErrorCode::EndpointTimeout), &at(tomorrow, FAR));
+        assert_eq!(still.next_attempt_at, tomorrow + TimeDelta::hours(24));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Message {
 }
 
 /// What a token message tells besides the report's line.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct TokenEvent<'a> {
     /// The deployment.
     pub environment: &'a str,
@@ -36,7 +36,7 @@ pub struct TokenEvent<'a> {
     /// The token bucket.
     pub bucket: &'a str,
     /// Key of the token document; `None` where the name is no source's.
-    pub key: Option<&'a str>,
+    pub key: Option<String>,
     /// The report's line.
     pub report: &'a SourceReport,
     /// When the request for the stored token was sent.
@@ -50,29 +50,32 @@ pub struct TokenEvent<'a> {
 }
 
 impl TokenEvent<'_> {
-    /// The message; `None` for an outcome that changes nothing for readers of the token.
-    pub fn message(&self, now: DateTime<Utc>) -> Option<Message> {
-        let (event, subject, email) = match (self.report.outcome, &self.report.error) {
-            (Outcome::Refreshed, _) => ("token.refreshed", self.refreshed_subject(), self.refreshed_text(now)),
-            (Outcome::Failed, Some(error)) => {
-                ("token.failed", self.failed_subject(error), self.failed_text(error, now))
-            }
-            _ => return None,
-        };
-        Some(Message {
-            subject: ascii_line(&subject),
+    /// That there is a new token.
+    pub fn refreshed(&self, now: DateTime<Utc>) -> Message {
+        self.message("token.refreshed", &self.refreshed_subject(), self.refreshed_text(now), None)
+    }
+
+    /// That the source failed; `None` if it did not.
+    pub fn failed(&self, now: DateTime<Utc>) -> Option<Message> {
+        let error = self.report.error.as_ref().filter(|_| self.report.outcome == Outcome::Failed)?;
+        Some(self.message("token.failed", &self.failed_subject(error), self.failed_text(error, now), Some(error)))
+    }
+
+    fn message(&self, event: &str, subject: &str, email: String, error: Option<&SourceError>) -> Message {
+        Message {
+            subject: ascii_line(subject),
             attributes: vec![
                 ("kind", "token".to_owned()),
                 ("environment", self.environment.to_owned()),
                 ("event", event.to_owned()),
                 ("source", self.report.source.clone()),
             ],
-            default: self.json(event),
+            default: self.json(event, error),
             email,
-        })
+        }
     }
 
-    fn json(&self, event: &str) -> String {
+    fn json(&self, event: &str, error: Option<&SourceError>) -> String {
         #[derive(Serialize)]
         struct Json<'a> {
             schema_version: u32,
@@ -112,9 +115,9 @@ impl TokenEvent<'_> {
             issued_at: self.issued_at,
             expires_at: self.report.expires_at,
             bucket: self.bucket,
-            key: self.key,
+            key: self.key.as_deref(),
             version_id: self.report.version_id.as_deref(),
-            failure: self.report.error.as_ref().map(|error| Failure {
+            failure: error.map(|error| Failure {
                 error,
                 consecutive_failures: self.incident.map(|incident| incident.consecutive_failures),
                 failing_since: self.incident.map(|incident| incident.opened_at),
@@ -142,7 +145,7 @@ impl TokenEvent<'_> {
             "{} has a new token in s3://{}/{}{}.\n{expiry}\n",
             self.report.source,
             self.bucket,
-            self.key.unwrap_or_default(),
+            self.key.as_deref().unwrap_or_default(),
             self.report.generation.map(|generation| format!(" (generation {generation})")).unwrap_or_default(),
         )
     }
@@ -159,14 +162,15 @@ impl TokenEvent<'_> {
                 format!("The last good token stays in place and works until {}.", moment(end, now))
             }
         };
-        let next = if error.retryable {
-            "The next harvest tries again."
-        } else {
-            "Trying again will not help: someone has to change the source's definition, or its client at the provider."
+        let help = "Someone has to change the source's definition, or its client at the provider.";
+        let help = (!error.retryable).then(|| help.to_owned());
+        let next = match self.incident {
+            Some(incident) => Some(next_attempt(incident.next_attempt_at, error, now)),
+            None => error.retryable.then(|| "The next harvest tries again.".to_owned()),
         };
         let owner = self.owner.map(|owner| format!("Owner: {owner}"));
         let runbook = self.runbook_url.map(|url| format!("Runbook: {url}"));
-        let lines = [Some(what), words, Some(token), Some(next.to_owned()), owner, runbook];
+        let lines = [Some(what), words, Some(token), help, next, owner, runbook];
         lines.into_iter().flatten().map(|line| line + "\n").collect()
     }
 }
@@ -174,6 +178,16 @@ impl TokenEvent<'_> {
 /// A time to come, for people: `2026-11-20T23:00:00Z (in 42 min)`.
 pub(crate) fn moment(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     format!("{} (in {})", rfc3339(time), duration::for_people(time - now))
+}
+
+/// When the harvester tries again, for people.
+pub(crate) fn next_attempt(time: DateTime<Utc>, error: &SourceError, now: DateTime<Utc>) -> String {
+    let sooner = if error.retryable { "" } else { ", or as soon as the definition has changed" };
+    if time > now {
+        format!("The harvester tries again at {}{sooner}.", moment(time, now))
+    } else {
+        "The harvester tries again in its next run.".to_owned()
+    }
 }
 
 /// SNS subjects are printable ASCII and short.
@@ -205,6 +219,7 @@ mod tests {
             attempts: 1,
             duration_ms: 5,
             error,
+            spare: None,
         }
     }
 
@@ -213,14 +228,14 @@ mod tests {
             environment: "prod",
             run_id: "run",
             bucket: "tokens",
-            key: Some("tokens/acme-crm.json"),
+            key: Some("tokens/acme-crm.json".to_owned()),
             report,
             issued_at: Some(now()),
             incident: None,
             owner: Some("crm-team@example.com"),
             runbook_url: Some("https://wiki.example.com/crm"),
         };
-        event.message(now())
+        if report.outcome == Outcome::Refreshed { Some(event.refreshed(now())) } else { event.failed(now()) }
     }
 
     fn failure(code: ErrorCode) -> SourceReport {
@@ -257,7 +272,7 @@ mod tests {
             "acme-crm could not be refreshed: the server refused (invalid_scope).\n\
              The server said: invalid_scope: no such scope\n\
              The last good token stays in place and works until 2026-11-20T22:42:00Z (in 42 min).\n\
-             Trying again will not help: someone has to change the source's definition, or its client at the provider.\n\
+             Someone has to change the source's definition, or its client at the provider.\n\
              Owner: crm-team@example.com\n\
              Runbook: https://wiki.example.com/crm\n"
         );
@@ -277,6 +292,22 @@ mod tests {
         assert!(email(&report).contains("its expiry is not stated"));
         report.generation = None;
         assert!(email(&report).contains("There is no usable token."));
+    }
+
+    #[test]
+    fn the_next_attempt_is_told_as_it_is_planned() {
+        let error = |code| SourceError::new(code, "it did not work");
+        let later = now() + chrono::TimeDelta::minutes(15);
+        let told = |time, code| next_attempt(time, &error(code), now());
+        assert_eq!(
+            told(later, ErrorCode::EndpointTimeout),
+            "The harvester tries again at 2026-11-20T22:15:00Z (in 15 min)."
+        );
+        assert_eq!(
+            told(later, ErrorCode::InvalidClient),
+            "The harvester tries again at 2026-11-20T22:15:00Z (in 15 min), or as soon as the definition has changed."
+        );
+        assert_eq!(told(now(), ErrorCode::EndpointTimeout), "The harvester tries again in its next run.");
     }
 
     #[test]

@@ -16,12 +16,13 @@ use url::Url;
 
 pub use self::metadata::{metadata_request, metadata_urls, read_verification, verification_request};
 use crate::dialect::RequestMethod;
-use crate::report::SourceError;
+use crate::report::{ErrorCode, SourceError};
 use crate::retry::Repeat;
 use crate::source::{Definition, Flow};
 
-/// The largest answer that is read.
-pub const LARGEST_ANSWER_BYTES: usize = 1024 * 1024;
+/// The largest answer that is read. Token answers have a few KiB; as JSON values, with a few large ones at once, much more
+/// would not fit into the function's memory.
+pub const LARGEST_ANSWER_BYTES: usize = 128 * 1024;
 
 /// An HTTP request to an authorization server. `Debug` shows neither query, nor headers, nor body.
 #[derive(Clone)]
@@ -111,6 +112,16 @@ impl Rejection {
     /// One whose request was sent, whatever became of it.
     pub fn lost(error: SourceError) -> Self {
         Self { answer_lost: true, ..Self::transient(error) }
+    }
+
+    /// The same of a request without a credential that is kept: a refused assertion or password is no lost race, and only
+    /// a person can mend it.
+    #[must_use]
+    pub fn of_no_kept_grant(mut self) -> Self {
+        if self.error.code == ErrorCode::InvalidGrant {
+            self.error.retryable = false;
+        }
+        self
     }
 
     /// The same where a second request could destroy the grant: what is lost is not asked for again in this run.

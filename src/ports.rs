@@ -11,7 +11,8 @@ use crate::grant::{Forecast, GrantState, Lease};
 use crate::incident::Incident;
 use crate::message::Message;
 use crate::oauth::{Answer, Rejection, Request};
-use crate::source::{Secret, SourceName, Tls};
+use crate::report::Report;
+use crate::source::{Roster, Secret, SourceName, Tls};
 use crate::token::{StoredToken, TokenDocument};
 
 /// All ports together, so that a harvest has one type parameter.
@@ -26,8 +27,8 @@ pub trait Ports {
     type Server: AuthorizationServer;
     /// See [`TokenStore`].
     type Tokens: TokenStore;
-    /// See [`GrantStore`], [`LeaseStore`], [`IncidentStore`] and [`ForecastStore`].
-    type State: GrantStore + LeaseStore + IncidentStore + ForecastStore;
+    /// See [`GrantStore`], [`LeaseStore`], [`IncidentStore`], [`ForecastStore`], [`RosterStore`] and [`ReportStore`].
+    type State: GrantStore + LeaseStore + IncidentStore + ForecastStore + RosterStore + ReportStore;
     /// See [`Publisher`].
     type Publisher: Publisher;
 }
@@ -44,7 +45,7 @@ pub struct World<P: Ports> {
     pub server: P::Server,
     /// Token documents.
     pub tokens: P::Tokens,
-    /// Grant state, leases and incidents.
+    /// Grant state, leases, incidents, and what else is kept from run to run.
     pub state: P::State,
     /// Messages.
     pub publisher: P::Publisher,
@@ -67,7 +68,16 @@ pub trait Random {
 /// Where definitions are kept.
 pub trait SecretStore {
     /// Every secret under the prefix. A secret that can't be had is an entry with its error.
-    async fn read_all(&self) -> Result<Vec<Secret>, StoreError>;
+    async fn read_all(&self) -> Reading;
+}
+
+/// A reading of all secrets.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// Those that were read.
+    pub secrets: Vec<Secret>,
+    /// Why it did not come to its end.
+    pub broke_off: Option<StoreError>,
 }
 
 /// An authorization server's HTTP endpoints.
@@ -108,6 +118,9 @@ pub struct Tagged<T> {
     pub etag: String,
 }
 
+/// Something that only advises: where it can't be understood, the value is `None`, and it may be overwritten.
+pub type Advice<T> = Tagged<Option<T>>;
+
 /// Grant state in the state bucket.
 pub trait GrantStore {
     /// The stored state; `None` if there is none. Damaged state is an error: a seed in its place may be used up.
@@ -145,7 +158,7 @@ pub trait IncidentStore {
     async fn open_incidents(&self) -> Result<BTreeSet<String>, StoreError>;
 
     /// A source's incident; `None` if it has none.
-    async fn read_incident(&self, source: &str) -> Result<Option<Tagged<Incident>>, StoreError>;
+    async fn read_incident(&self, source: &str) -> Result<Option<Advice<Incident>>, StoreError>;
 
     /// Keeps an incident if what is stored is still `expected` (an entity tag); `None`: it is not.
     async fn keep_incident(
@@ -161,7 +174,7 @@ pub trait IncidentStore {
 /// What people were told about the ends of grants, in the state bucket.
 pub trait ForecastStore {
     /// What was last told about a source's grant; `None` if nothing was.
-    async fn read_forecast(&self, source: &SourceName) -> Result<Option<Tagged<Forecast>>, StoreError>;
+    async fn read_forecast(&self, source: &SourceName) -> Result<Option<Advice<Forecast>>, StoreError>;
 
     /// Keeps what was told; where somebody else has told the same meanwhile, that stays.
     async fn keep_forecast(
@@ -170,6 +183,21 @@ pub trait ForecastStore {
         forecast: &Forecast,
         expected: Option<&str>,
     ) -> Result<(), StoreError>;
+}
+
+/// The roster in the state bucket.
+pub trait RosterStore {
+    /// What earlier runs kept; `None` if none has.
+    async fn read_roster(&self) -> Result<Option<Advice<Roster>>, StoreError>;
+
+    /// Keeps it if what is stored is still `expected` (an entity tag); `None`: it is not.
+    async fn keep_roster(&self, roster: &Roster, expected: Option<&str>) -> Result<Option<Tagged<Roster>>, StoreError>;
+}
+
+/// Reports in the state bucket, for people.
+pub trait ReportStore {
+    /// Keeps a run's report.
+    async fn keep_report(&self, report: &Report) -> Result<(), StoreError>;
 }
 
 /// The topic.

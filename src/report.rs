@@ -1,6 +1,6 @@
 //! What a harvest reports: outcomes, stable error codes, and warnings.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Stable codes of everything that can go wrong with one source.
@@ -195,6 +195,9 @@ pub struct SourceReport {
     pub duration_ms: u64,
     /// Set for `failed`, and for `deferred` unless another run holds the source.
     pub error: Option<SourceError>,
+    /// How much longer the token works than jobs were promised, for the metric; negative: less.
+    #[serde(skip)]
+    pub spare: Option<TimeDelta>,
 }
 
 /// Something that a person should change though nothing failed.
@@ -227,6 +230,9 @@ pub struct Report {
     pub environment: String,
     /// Whether the event asked only what would be done.
     pub dry_run: bool,
+    /// Whether it was asked for all sources, not only for what would be done, and had one, for the metric.
+    #[serde(skip)]
+    pub complete: bool,
     /// Start of the run.
     #[serde(serialize_with = "rfc3339_seconds")]
     pub started_at: DateTime<Utc>,
@@ -245,6 +251,18 @@ pub struct Report {
     pub sources: Vec<SourceReport>,
     /// What a person should change.
     pub warnings: Vec<Warning>,
+}
+
+impl Report {
+    /// Where it is kept in the state bucket: by day and time, so that the newest comes last.
+    pub fn key(&self) -> String {
+        format!("reports/{}-{}.json", self.started_at.format("%Y-%m-%d/%H%M%S"), self.run_id)
+    }
+
+    /// Whether something happened that a person may want to look up.
+    pub fn tells_something(&self) -> bool {
+        self.refreshed + self.deferred + self.failed + self.warnings.len() > 0
+    }
 }
 
 /// A time as every document of this program writes it: RFC 3339, UTC, whole seconds.

@@ -45,15 +45,20 @@ pub enum Repeat {
     AfterBackoff(Option<Duration>),
 }
 
-/// How long to wait before the next request; `None` if no request is left or the wait does not fit.
+/// The longest `Retry-After` that is waited for inside a run: a longer one would keep a place, and a lease, from others.
+/// It is kept in the incident, for a later run.
+const LONGEST_WAIT_IN_A_RUN: Duration = Duration::from_secs(10);
+
+/// How long to wait before the next request; `None` if no request is left, or the wait is too long or does not fit.
 ///
 /// `ceiling` is the backoff's (`None`: no request is left), `unit` a random number in `0.0..1.0`: full
 /// jitter, so that sources that failed together do not come back together. A wait that would outlast
 /// `remaining` is not cut short, since an early request would be refused again and may extend the lockout.
 pub fn next_wait(ceiling: Option<Duration>, repeat: Repeat, unit: f64, remaining: Duration) -> Option<Duration> {
     let Repeat::AfterBackoff(retry_after) = repeat else { return None };
-    let wait = ceiling?.mul_f64(unit.clamp(0.0, 1.0)).max(retry_after.unwrap_or_default());
-    (wait < remaining).then_some(wait)
+    let retry_after = retry_after.unwrap_or_default();
+    let wait = ceiling?.mul_f64(unit.clamp(0.0, 1.0)).max(retry_after);
+    (wait < remaining && retry_after <= LONGEST_WAIT_IN_A_RUN).then_some(wait)
 }
 
 /// Reads a `Retry-After` header (RFC 9110 section 10.2.3): seconds, or a date in any of HTTP's three forms.
@@ -71,13 +76,19 @@ pub fn parse_retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
 /// The moments by which a run must have done its work, in the clock of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
+    /// Definitions are read by then, or the run goes on without.
+    pub definitions: DateTime<Utc>,
     /// Token requests end here.
     pub requests: DateTime<Utc>,
     /// Saving what they brought ends here.
     pub saves: DateTime<Utc>,
-    /// Work on a source ends here: what follows is publishing and reporting.
+    /// Work on a source ends here: what follows is noting, publishing and reporting.
     pub sources: DateTime<Utc>,
-    /// The run ends here.
+    /// What became of the sources is noted by then: their incidents, and leases given back.
+    pub notes: DateTime<Utc>,
+    /// Messages and what was told are out by then: the function answers before its end.
+    pub messages: DateTime<Utc>,
+    /// The caller stops waiting here.
     pub end: DateTime<Utc>,
 }
 
@@ -92,7 +103,16 @@ impl Deadline {
         let whole = if end > now { (end - now).min(Self::LONGEST_RUN) } else { Self::LONGEST_RUN };
         let reserve = (whole / 6).min(Self::LONGEST_RESERVE);
         let end = now + whole;
-        Self { requests: end - reserve * 2, saves: end - reserve * 3 / 2, sources: end - reserve, end }
+        let requests = end - reserve * 2;
+        Self {
+            definitions: now + (requests - now) * 2 / 3,
+            requests,
+            saves: end - reserve * 3 / 2,
+            sources: end - reserve,
+            notes: end - reserve / 2,
+            messages: end - reserve / 10,
+            end,
+        }
     }
 
     /// What is left of `until` at `now`; zero once it has passed.
@@ -104,6 +124,7 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use backon::BackoffBuilder;
+    use chrono::SubsecRound as _;
 
     use super::*;
 
@@ -124,6 +145,15 @@ mod tests {
         assert_eq!(wait(0.0), Some(Duration::ZERO));
         assert_eq!(wait(0.5), Some(Duration::from_secs(1)));
         assert_eq!(wait(1.0), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_long_retry_after_is_left_to_a_later_run() {
+        let wait = |seconds| {
+            let asked = Repeat::AfterBackoff(Some(Duration::from_secs(seconds)));
+            next_wait(Some(Duration::from_secs(1)), asked, 0.5, Duration::from_secs(280))
+        };
+        assert_eq!((wait(10), wait(11)), (Some(Duration::from_secs(10)), None));
     }
 
     #[test]
@@ -169,6 +199,8 @@ mod tests {
         assert_eq!(long.requests, at("2026-11-20T22:04:40Z"));
         assert_eq!(long.saves, at("2026-11-20T22:04:45Z"));
         assert_eq!(long.sources, at("2026-11-20T22:04:50Z"));
+        assert_eq!((long.notes, long.messages), (at("2026-11-20T22:04:55Z"), at("2026-11-20T22:04:59Z")));
+        assert_eq!(long.definitions.trunc_subsecs(0), at("2026-11-20T22:03:06Z"));
 
         let short = Deadline::new(now, at("2026-11-20T22:00:03Z"));
         assert_eq!(short.requests, at("2026-11-20T22:00:02Z"));

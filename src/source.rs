@@ -1,27 +1,28 @@
 //! Sources and their definitions: what the secrets say, parsed and validated.
 //!
-//! A [`Catalog`] is made of secrets as they were read; one bad definition fails its own source and no other.
+//! A [`Catalog`] is made of secrets as they were read; one bad definition fails its own source and no other. The
+//! [`Roster`] remembers which sources there were.
 
+mod catalog;
 mod client;
 mod definition;
 mod dialect;
 mod fields;
 mod flow;
+mod roster;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
-use serde_json::value::RawValue;
 use url::{Host, Url};
 
-use self::fields::{Members, not_an_object};
+pub use self::catalog::{Catalog, Secret};
+pub use self::roster::{KEY as ROSTER_KEY, Roster};
+
 use crate::assertion::Assertion;
 use crate::dialect::{ErrorRule, RefreshRules, RequestForm, ResponseForm};
-use crate::grant::{CredentialKind, GrantState};
+use crate::grant::{AuthorizationGrant, CredentialKind, GrantState};
 use crate::report::{ErrorCode, SourceError};
 use crate::text;
 
@@ -29,6 +30,9 @@ use crate::text;
 pub const DEFAULT_MIN_TTL: TimeDelta = TimeDelta::minutes(10);
 /// Default of `default_expires_in`.
 pub const DEFAULT_EXPIRES_IN: TimeDelta = TimeDelta::hours(1);
+
+/// Parameters that are never secret (RFC 8693 section 2.1, RFC 8707 section 2); all others may be.
+const PUBLIC_PARAMS: [&str; 2] = ["audience", "resource"];
 
 /// A source's name: `[a-z0-9][a-z0-9._-]{0,63}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -191,9 +195,9 @@ impl Flow {
     }
 
     /// Everything in it that must not be shown: the client's secret, all headers, and all parameters but the two that
-    /// are never secret (RFC 8707).
+    /// are never secret.
     fn secrets(&self) -> impl Iterator<Item = &str> {
-        let params = self.params.iter().filter(|(name, _)| !matches!(name.as_str(), "audience" | "resource"));
+        let params = self.params.iter().filter(|(name, _)| !PUBLIC_PARAMS.contains(&name.as_str()));
         let params = params.flat_map(|(_, value)| value.iter());
         let headers = self.headers.iter().map(|(_, value)| value);
         self.client_secret().into_iter().chain(headers.chain(params).map(SecretString::expose_secret))
@@ -242,26 +246,44 @@ pub struct Definition {
     pub default_expires_in: TimeDelta,
     /// Where a new token is tried before it is published.
     pub verify_url: Option<Url>,
+    /// Where plain `http` may go, for what an issuer's metadata names.
+    pub plain_http: PlainHttp,
     /// Who is asked when this source fails.
     pub owner: Option<String>,
     /// What to do then.
     pub runbook_url: Option<Url>,
-    /// SHA-256 (hex) over the non-secret fields and the hashes of the first credentials. Published.
+    /// SHA-256 (hex) over the fields that are no secrets and the hashes of the first credentials: of `params` only what
+    /// is never secret, of `headers` nothing. Published; another value makes the token due.
     pub public_sha256: String,
-    /// SHA-256 (hex) over all fields, secrets included: another value means that something was changed.
+    /// SHA-256 (hex) over the same and all secrets: another value means that something was changed.
     pub full_sha256: String,
 }
 
 impl Definition {
     /// Reads one definition. `Ok(None)`: it is switched off (`"enabled": false`), whatever else it says.
-    pub fn parse(json: &str) -> Result<Option<Self>, SourceError> {
-        let members: Members<Value> = serde_json::from_str(json).map_err(|error| not_an_object(&error))?;
-        definition::read(members).map_err(|faults| SourceError::new(ErrorCode::DefinitionInvalid, faults.join("; ")))
+    pub fn parse(json: &str, plain_http: PlainHttp) -> Result<Option<Self>, SourceError> {
+        let (members, twice) = fields::read_object(json)?;
+        definition::read(members, &twice, plain_http).map_err(|faults| {
+            // Names of grants and the like are whatever the secret says.
+            let message = text::printable(&faults.join("; "), usize::MAX);
+            SourceError::new(ErrorCode::DefinitionInvalid, message)
+        })
     }
 
-    /// What a person brings anew once the grant is dead.
-    pub fn credential(&self) -> CredentialKind {
-        self.seed.as_ref().map(Seed::kind).unwrap_or_default()
+    /// What its tokens are requested with.
+    pub fn authorization_grant(&self) -> AuthorizationGrant {
+        match (&self.seed, &self.flow.credential) {
+            (Some(seed), _) => AuthorizationGrant::Kept(seed.kind()),
+            (None, Credential::Assertion(_)) => AuthorizationGrant::Assertion,
+            (None, _) if self.flow.grant_type.as_deref() == Some("password") => AuthorizationGrant::Password,
+            (None, _) => AuthorizationGrant::Client,
+        }
+    }
+
+    /// The host that it asks for tokens, with its port: what is down together.
+    pub fn host(&self) -> String {
+        let (Endpoint::Token(url) | Endpoint::Issuer { url, .. }) = &self.flow.endpoint;
+        url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()
     }
 
     /// All kinds of requests that it makes.
@@ -293,10 +315,23 @@ impl Definition {
     }
 }
 
-/// Checks what is called with a credential: `https`, or `http` on the loopback interface.
+/// Where a definition may call plain `http`.
+///
+/// In Lambda, loopback is the runtime's own API and those of its extensions: whoever may write one definition must not reach
+/// them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Nowhere.
+    #[default]
+    Refused,
+    /// On loopback addresses: local runs and tests.
+    OnLoopback,
+}
+
+/// Checks what is called with a credential: `https`, or `http` where that is allowed.
 ///
 /// A fragment is refused (RFC 6749 section 3.2), and so are a user name and password, which would end in logs.
-pub fn parse_endpoint_url(text: &str) -> Result<Url, &'static str> {
+pub fn parse_endpoint_url(text: &str, plain_http: PlainHttp) -> Result<Url, &'static str> {
     let url = parse_ascii_url(text).ok_or("must be a URL such as https://as.example.com/token")?;
     let loopback = match url.host() {
         Some(Host::Domain(domain)) => domain == "localhost",
@@ -304,8 +339,9 @@ pub fn parse_endpoint_url(text: &str) -> Result<Url, &'static str> {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     };
-    if !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
-        return Err("must begin with https:// (http:// is allowed for loopback addresses only)");
+    let allowed = plain_http == PlainHttp::OnLoopback && loopback;
+    if !(url.scheme() == "https" || url.scheme() == "http" && allowed) {
+        return Err("must begin with https://");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not contain a user name or password");
@@ -322,103 +358,6 @@ fn parse_ascii_url(text: &str) -> Option<Url> {
     let (_scheme, rest) = text.split_once("://")?;
     let authority = rest.split(['/', '\\', '?', '#']).next()?;
     (authority.is_ascii() && !authority.contains('%')).then(|| Url::parse(text).ok())?
-}
-
-/// A secret as it was read.
-#[derive(Debug)]
-pub struct Secret {
-    /// Its name without the prefix: the source's, unless the secret packs several.
-    pub name: String,
-    /// Its text, or why it could not be had.
-    pub content: Result<SecretString, SourceError>,
-}
-
-/// All sources by name, each ready or with what is wrong with it.
-#[derive(Debug, Default)]
-pub struct Catalog {
-    entries: BTreeMap<String, Result<Arc<Source>, SourceError>>,
-    /// Which secret each name stands in.
-    secret_of: BTreeMap<String, String>,
-    disabled: Vec<String>,
-}
-
-impl Catalog {
-    /// Parses every secret, each either one definition or several packed under `sources`.
-    pub fn new(secrets: Vec<Secret>) -> Self {
-        let mut catalog = Self::default();
-        for Secret { name, content } in secrets {
-            match content {
-                Ok(content) => catalog.add_secret(&name, content.expose_secret()),
-                Err(error) => catalog.add(&name, &name, Err(error)),
-            }
-        }
-        catalog
-    }
-
-    /// The source of that name.
-    pub fn find(&self, name: &str) -> Option<&Result<Arc<Source>, SourceError>> {
-        self.entries.get(name)
-    }
-
-    /// All names with their sources, sorted.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Result<Arc<Source>, SourceError>)> {
-        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
-    }
-
-    /// Whether that name is defined but switched off.
-    pub fn is_disabled(&self, name: &str) -> bool {
-        self.disabled.iter().any(|disabled| disabled == name)
-    }
-
-    fn add_secret(&mut self, secret: &str, content: &str) {
-        let members: Members<&RawValue> = match serde_json::from_str(content) {
-            Ok(members) => members,
-            Err(error) => return self.add(secret, secret, Err(not_an_object(&error))),
-        };
-        let Some((_, packed)) = members.0.iter().find(|(name, _)| name == "sources") else {
-            return self.add(secret, secret, Definition::parse(content));
-        };
-        if let Some((other, _)) = members.0.iter().find(|(name, _)| name != "sources") {
-            let fault = format!("`{}` can't stand beside `sources`", text::printable(other, 64));
-            self.add(secret, secret, Err(SourceError::new(ErrorCode::DefinitionInvalid, fault)));
-        }
-        let Ok(definitions) = serde_json::from_str::<Members<&RawValue>>(packed.get()) else {
-            let fault = "`sources` must be an object of names and definitions";
-            return self.add(secret, secret, Err(SourceError::new(ErrorCode::DefinitionInvalid, fault)));
-        };
-        for (name, definition) in definitions.0 {
-            self.add(secret, &name, Definition::parse(definition.get()));
-        }
-    }
-
-    fn add(&mut self, secret: &str, name: &str, parsed: Result<Option<Definition>, SourceError>) {
-        let Some(parsed) = parsed.transpose() else {
-            self.disabled.push(name.to_owned());
-            return;
-        };
-        // The definition's own fault comes first: a secret that packs sources may have any name.
-        let entry = parsed.and_then(|definition| match SourceName::parse(name) {
-            Some(name) => Ok(Arc::new(Source { name, definition })),
-            None => Err(SourceError::new(
-                ErrorCode::DefinitionInvalid,
-                "a source's name must be 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",
-            )),
-        });
-        // Names that are no source's are shown all the same, in reports and in message attributes, which can't be empty.
-        let shown = Some(text::printable(name, 64)).filter(|name| !name.is_empty());
-        let shown = shown.unwrap_or_else(|| "(no name)".to_owned());
-        let entry = match self.secret_of.insert(shown.clone(), secret.to_owned()) {
-            Some(other) if other == secret => {
-                Err(SourceError::new(ErrorCode::DefinitionInvalid, format!("defined twice in the secret `{secret}`")))
-            }
-            Some(other) => Err(SourceError::new(
-                ErrorCode::DefinitionInvalid,
-                format!("defined twice: in the secrets `{other}` and `{secret}`"),
-            )),
-            None => entry,
-        };
-        self.entries.insert(shown, entry);
-    }
 }
 
 #[cfg(test)]

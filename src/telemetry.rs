@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::SystemTime;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use metrique::emf::Emf;
 use metrique::unit::{Count, Millisecond, Second};
 use metrique::unit_of_work::metrics;
@@ -14,6 +14,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
+use crate::harvest::AtWork;
 use crate::report::Report;
 
 /// CloudWatch namespace of the metrics.
@@ -41,10 +42,16 @@ where
     tracing_subscriber::registry().with(own).with(lines)
 }
 
-/// Makes a panic one log line with its place. Not with its words, which may quote a value.
+/// Makes a panic one log line with its place, and what was worked on. Not with its words, which may quote a value.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        error!(panic.location = panic.location().map(ToString::to_string), "panicked");
+        let at_work = AtWork::now();
+        error!(
+            run.id = at_work.as_ref().map(|at_work| &at_work.run_id),
+            source.name = at_work.as_ref().map(|at_work| &at_work.source),
+            panic.location = panic.location().map(ToString::to_string),
+            "panicked"
+        );
     }));
 }
 
@@ -69,6 +76,14 @@ struct RunMetrics {
     #[metrics(unit = Second)]
     seconds_until_expiry: Option<f64>,
     expires_first: Option<String>,
+    /// How much longer the tokens work than jobs were promised, of the source with the least; below zero where a job may
+    /// find less. Left out where no expiry is known.
+    #[metrics(unit = Second)]
+    seconds_above_min_ttl: Option<f64>,
+    lowest_source: Option<String>,
+    /// 1 for a run over all sources that had one to work on.
+    #[metrics(unit = Count)]
+    complete_runs: usize,
 }
 
 /// Writes a run's metrics in CloudWatch's Embedded Metric Format, one line.
@@ -76,8 +91,9 @@ struct RunMetrics {
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 pub fn write_metrics(report: &Report, now: DateTime<Utc>, output: &mut impl Write) -> Result<(), String> {
     let first = report.sources.iter().filter_map(|source| Some((source.expires_at?, &source.source))).min();
+    let lowest = report.sources.iter().filter_map(|source| Some((source.spare?, &source.source))).min();
     #[expect(clippy::cast_precision_loss, reason = "seconds of a century are exact in a double")]
-    let seconds_until_expiry = first.map(|(expires_at, _)| (expires_at - now).num_seconds() as f64);
+    let seconds = |duration: TimeDelta| duration.num_seconds() as f64;
     let metrics = RunMetrics {
         timestamp: now.into(),
         environment: report.environment.clone(),
@@ -87,8 +103,11 @@ pub fn write_metrics(report: &Report, now: DateTime<Utc>, output: &mut impl Writ
         deferred: report.deferred,
         attempts: report.sources.iter().map(|source| u64::from(source.attempts)).sum(),
         duration_ms: u64::try_from((report.finished_at - report.started_at).num_milliseconds()).unwrap_or_default(),
-        seconds_until_expiry,
+        seconds_until_expiry: first.map(|(expires_at, _)| seconds(expires_at - now)),
         expires_first: first.map(|(_, source)| source.clone()),
+        seconds_above_min_ttl: lowest.map(|(spare, _)| seconds(spare)),
+        lowest_source: lowest.map(|(_, source)| source.clone()),
+        complete_runs: usize::from(report.complete),
     };
     Emf::all_validations(NAMESPACE.to_owned(), vec![vec![]])
         .format(&RootEntry::new(metrics.close()), output)

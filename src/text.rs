@@ -1,11 +1,21 @@
 //! Text from outside, made safe to show: printable, short, and without secrets.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::HashSet;
 
 /// What stands in place of a secret.
 const MASK: &str = "***";
 
-/// The text with control characters as spaces, cut to `longest` characters.
+/// Secrets from this length in bytes on are masked in part, too: a server may echo the beginning only.
+const LONG: usize = 32;
+
+/// The shortest part of a long secret that is masked, in bytes.
+const PART: usize = 16;
+
+/// The text with what can't be printed as spaces, cut to `longest` characters.
+///
+/// What may hold a secret is masked before it is cut, or half of the secret is left at the end.
 pub fn printable(text: &str, longest: usize) -> String {
     text.trim().chars().map(|character| if is_printable(character) { character } else { ' ' }).take(longest).collect()
 }
@@ -14,6 +24,14 @@ pub fn printable(text: &str, longest: usize) -> String {
 fn is_printable(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        && !is_noncharacter(character)
+}
+
+/// What Unicode never assigns (section 23.7): U+FDD0 to U+FDEF and the last two of each plane. A queue refuses the whole
+/// message for one of the last two of the first plane.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+pub fn is_noncharacter(character: char) -> bool {
+    matches!(character, '\u{fdd0}'..='\u{fdef}') || u32::from(character) & 0xfffe == 0xfffe
 }
 
 /// Secrets in all forms in which servers echo them, worked out once for many texts.
@@ -21,6 +39,8 @@ pub struct Echoes<'a> {
     /// Each form, and whether it is looked for within texts. Longest first: a secret that contains another must not
     /// leave its rest behind.
     forms: Vec<(Cow<'a, str>, bool)>,
+    /// Every [`PART`] bytes in a row of the long ones, worked out once something is to be shown.
+    parts: OnceCell<HashSet<[u8; PART]>>,
 }
 
 impl<'a> Echoes<'a> {
@@ -33,12 +53,50 @@ impl<'a> Echoes<'a> {
         };
         let mut forms: Vec<_> = secrets.filter(|secret| !secret.is_empty()).flat_map(forms).collect();
         forms.sort_by_key(|(form, _)| std::cmp::Reverse(form.len()));
-        Self { forms }
+        Self { forms, parts: OnceCell::new() }
+    }
+
+    /// A text of a server as it can be shown: printable, without any secret and without signed JWTs, and only then cut to
+    /// `longest` characters, so that no half of a secret is left at the end.
+    pub fn shown(&self, text: &str, longest: usize) -> String {
+        // Twice: making it printable may join what was apart.
+        let printable = printable(&self.masked(text), usize::MAX);
+        without_jwts(&self.masked(&printable)).chars().take(longest).collect()
     }
 
     /// The text with every occurrence of every secret masked.
-    pub fn masked(&self, text: &str) -> String {
-        self.forms.iter().fold(text.to_owned(), |text, (form, _)| text.replace(form.as_ref(), MASK))
+    fn masked(&self, text: &str) -> String {
+        let whole = self.forms.iter().fold(text.to_owned(), |text, (form, _)| text.replace(form.as_ref(), MASK));
+        self.without_parts(whole)
+    }
+
+    fn without_parts(&self, text: String) -> String {
+        let parts = self.parts.get_or_init(|| {
+            let long = self.forms.iter().filter(|(form, _)| form.len() >= LONG);
+            long.flat_map(|(form, _)| form.as_bytes().windows(PART))
+                .filter_map(|part| part.first_chunk().copied())
+                .collect()
+        });
+        if parts.is_empty() {
+            return text;
+        }
+        let ends_part = |end: usize| text.as_bytes()[..end].last_chunk().is_some_and(|part| parts.contains(part));
+        let mut shown = String::with_capacity(text.len());
+        let (mut rest, mut end) = (0, PART);
+        while end <= text.len() {
+            if !ends_part(end) {
+                end += 1;
+                continue;
+            }
+            shown.push_str(&text[rest..text.floor_char_boundary(end - PART)]);
+            shown.push_str(MASK);
+            while end < text.len() && ends_part(end + 1) {
+                end += 1;
+            }
+            rest = text.ceil_char_boundary(end);
+            end = rest + PART;
+        }
+        shown + &text[rest..]
     }
 
     /// Whether a text is or holds a secret. Short words occur by chance, so they count only as the whole text.
@@ -78,7 +136,7 @@ fn with_lower_hex(encoded: &str) -> String {
 
 /// The text without anything that has the form of a signed JWT (RFC 7515 section 7.1): an assertion or a token that
 /// a server echoes. It is `eyJ`, the beginning of every JSON object in base64url, and two dots behind that.
-pub fn without_jwts(text: &str) -> String {
+fn without_jwts(text: &str) -> String {
     let part = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
     let mut rest = text;
     let mut shown = String::with_capacity(text.len());
@@ -111,6 +169,18 @@ mod tests {
     fn what_breaks_lines_or_hides_is_a_space() {
         assert_eq!(printable(" a\r\nb\u{1b}[31m\u{202e}c ", 50), "a  b [31m c");
         assert_eq!(printable("äöü", 2), "äö");
+        assert_eq!(printable("a\u{fffe}\u{ffff}b\u{fdd0}\u{fdef}c\u{1fffe}\u{10ffff}d", 50), "a  b  c  d");
+        assert_eq!(
+            printable("\u{d7ff}\u{e000}\u{fdcf}\u{fdf0}\u{fffd}\u{10000}", 50).chars().filter(|c| *c == ' ').count(),
+            0
+        );
+    }
+
+    #[test]
+    fn every_printable_character_may_stand_in_a_message() {
+        let allowed = |character: char| matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}');
+        let refused = ('\0'..=char::MAX).filter(|character| is_printable(*character) && !allowed(*character));
+        assert_eq!(refused.collect::<String>(), "");
     }
 
     fn masked(text: &str, secrets: &[&str]) -> String {
@@ -132,6 +202,23 @@ mod tests {
     fn a_secret_is_found_within_a_text_unless_it_is_so_short_that_it_occurs_by_chance() {
         assert!(holds("x p%40ssw0rd x", "p@ssw0rd") && holds("a", "a") && holds("%40", "@"));
         assert!(!holds("banana", "a") && !holds("", ""));
+    }
+
+    #[test]
+    fn a_part_of_a_long_secret_is_masked_too() {
+        let secret = "0123456789abcdefghijklmnopqrstuv/ü=%xyz0123456789";
+        for (text, shown) in [
+            ("got 0123456789abcdefghij, sorry", "got ***, sorry"),
+            ("0123456789abcde", "0123456789abcde"),
+            ("ü0123456789abcdef", "ü***"),
+            ("fghijklmnopqrst-123456789abcdefghij", "fghijklmnopqrst-***"),
+            ("jklmnopqrstuv%2F%C3%BC!", "***!"),
+            ("ghijklmnopqrstuv/üü", "***ü"),
+            ("0123456789abcdefghijklmnopqrstuv0123456789abcdefghijklmnopqrstuv", "******"),
+        ] {
+            assert_eq!(masked(text, &[secret]), shown, "{text}");
+        }
+        assert_eq!(masked("0123456789abcdefghi", &["0123456789abcdefghij"]), "0123456789abcdefghi", "a short one");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -31,7 +31,7 @@ pub struct RefreshRule {
     pub min_ttl: TimeDelta,
     /// Lifetime to assume where none is stated.
     pub default_expires_in: TimeDelta,
-    /// Time between two harvests.
+    /// The longest time between two runs.
     pub schedule_interval: TimeDelta,
 }
 
@@ -48,7 +48,7 @@ impl RefreshRule {
 
     /// The stated end of a token, or the one to assume.
     pub fn assumed_expiry(&self, issued_at: DateTime<Utc>, expires_at: Option<DateTime<Utc>>) -> DateTime<Utc> {
-        expires_at.unwrap_or(issued_at + self.default_expires_in)
+        expires_at.unwrap_or_else(|| issued_at + self.default_expires_in)
     }
 
     /// From when on a harvest refreshes: a third of the lifetime before the end, or earlier where the next
@@ -57,6 +57,17 @@ impl RefreshRule {
         let end = self.assumed_expiry(issued_at, expires_at);
         let margin = ((end - issued_at) / 3).max(self.min_ttl + self.schedule_interval);
         (end - margin).max(issued_at)
+    }
+
+    /// The validity that readers can really count on: what of `min_ttl` the schedule lets it keep.
+    pub fn kept_ttl(&self, issued_at: DateTime<Utc>, expires_at: Option<DateTime<Utc>>) -> TimeDelta {
+        let lifetime = self.assumed_expiry(issued_at, expires_at) - issued_at;
+        self.min_ttl.min(lifetime - self.schedule_interval).max(TimeDelta::zero())
+    }
+
+    /// Whether jobs must find the token expired, since it ends before the next run can come.
+    pub fn ends_between_runs(&self, issued_at: DateTime<Utc>, expires_at: Option<DateTime<Utc>>) -> bool {
+        self.assumed_expiry(issued_at, expires_at) - issued_at < self.schedule_interval
     }
 
     /// The arithmetic for a person, where no refresh can come early enough for `min_ttl` to be kept.
@@ -120,12 +131,14 @@ pub struct StoredMetadata {
 impl StoredMetadata {
     /// Reads S3 user metadata, whose names are lower-case.
     pub fn parse(metadata: &HashMap<String, String>) -> Option<Self> {
-        let time = |name: &str| metadata.get(name)?.parse::<DateTime<Utc>>().ok();
+        // A year of five digits is nobody's, and arithmetic with it may end beyond all dates.
+        let plausible = |time: &DateTime<Utc>| (1970..10_000).contains(&time.year());
+        let time = |name: &str| metadata.get(name)?.parse::<DateTime<Utc>>().ok().filter(plausible);
         Some(Self {
             generation: metadata.get("generation")?.parse().ok()?,
             issued_at: time("issued-at")?,
             expires_at: match metadata.get("expires-at") {
-                Some(text) => Some(text.parse().ok()?),
+                Some(_) => Some(time("expires-at")?),
                 None => None,
             },
             token_sha256: metadata.get("token-sha256")?.clone(),
@@ -142,6 +155,10 @@ pub enum Due {
     NoToken,
     /// The event says so.
     Forced,
+    /// The event asks for sources whose grant counts as dead.
+    RetryOfDead,
+    /// The source is failing, and its definition is another than the one that failed.
+    FailedDefinitionChanged,
     /// The definition is another than the token was requested with.
     DefinitionChanged,
     /// Its end is near.
@@ -154,18 +171,20 @@ impl Due {
         match self {
             Self::NoToken => "no_token",
             Self::Forced => "forced",
+            Self::RetryOfDead => "retry_of_dead",
+            Self::FailedDefinitionChanged => "failed_definition_changed",
             Self::DefinitionChanged => "definition_changed",
             Self::Expiring => "expiring",
         }
     }
 }
 
-/// Whether, and why, a source's token is to be refreshed now.
+/// Whether, and why, a source's token is to be refreshed now. `asked`: what makes it due besides the token itself.
 pub fn due(
     stored: Option<&StoredToken>,
     definition: &Definition,
     rule: &RefreshRule,
-    force: bool,
+    asked: Option<Due>,
     now: DateTime<Utc>,
 ) -> Option<Due> {
     let Some(metadata) = stored.and_then(|stored| stored.metadata.as_ref()) else {
@@ -174,8 +193,8 @@ pub fn due(
     let definition_changed = metadata.definition_sha256 != definition.public_sha256;
     let expiring = now >= rule.refresh_after(metadata.issued_at, metadata.expires_at);
 
-    if force {
-        Some(Due::Forced)
+    if asked.is_some() {
+        asked
     } else if definition_changed {
         Some(Due::DefinitionChanged)
     } else {
@@ -320,6 +339,7 @@ mod tests {
 
     use super::*;
     use crate::oauth::{Answer, Body, Exchange};
+    use crate::source::PlainHttp;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().expect("a time")
@@ -337,7 +357,7 @@ mod tests {
         let definition = json!({
             "token_endpoint": "https://as.example.com/token", "client_id": "c", "client_secret": "s", "scope": "read"
         });
-        Definition::parse(&definition.to_string()).expect("valid").expect("enabled")
+        Definition::parse(&definition.to_string(), PlainHttp::Refused).expect("valid").expect("enabled")
     }
 
     fn stored(expires_at: Option<&str>) -> StoredToken {
@@ -356,7 +376,7 @@ mod tests {
     }
 
     fn due_at(stored: Option<&StoredToken>, force: bool, now: &str) -> Option<Due> {
-        due(stored, &definition(), &rule(10, 15), force, at(now))
+        due(stored, &definition(), &rule(10, 15), force.then_some(Due::Forced), at(now))
     }
 
     #[test]
@@ -397,6 +417,15 @@ mod tests {
         let mut other = token;
         other.metadata.as_mut().expect("metadata").definition_sha256 = "other".to_owned();
         assert_eq!(due_at(Some(&other), false, now), Some(Due::DefinitionChanged));
+    }
+
+    #[test]
+    fn what_is_kept_of_min_ttl_is_what_the_schedule_allows() {
+        let (issued_at, rule) = (at("2026-11-20T22:00:00Z"), rule(10, 15));
+        let kept = |minutes| rule.kept_ttl(issued_at, Some(issued_at + TimeDelta::minutes(minutes))).num_minutes();
+        assert_eq!([kept(60), kept(25), kept(20), kept(15), kept(5)], [10, 10, 5, 0, 0]);
+        let ends = |minutes| rule.ends_between_runs(issued_at, Some(issued_at + TimeDelta::minutes(minutes)));
+        assert_eq!([ends(15), ends(14)], [false, true]);
     }
 
     #[test]
@@ -453,13 +482,21 @@ mod tests {
 
     #[test]
     fn damaged_metadata_counts_as_none() {
-        let mut metadata: HashMap<_, _> = document(r#"{"access_token": "t"}"#)
+        let metadata: HashMap<_, _> = document(r#"{"access_token": "t"}"#)
             .metadata()
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-        metadata.insert("expires-at".to_owned(), "tomorrow".to_owned());
-        assert_eq!(StoredMetadata::parse(&metadata), None);
+        for (name, value) in [
+            ("expires-at", "tomorrow"),
+            ("expires-at", "+262142-12-31T23:59:59Z"),
+            ("issued-at", "+262142-12-31T23:59:59Z"),
+            ("issued-at", "-0001-01-01T00:00:00Z"),
+        ] {
+            let mut damaged = metadata.clone();
+            damaged.insert(name.to_owned(), value.to_owned());
+            assert_eq!(StoredMetadata::parse(&damaged), None, "{name}: {value}");
+        }
         assert_eq!(StoredMetadata::parse(&HashMap::new()), None);
     }
 }

@@ -11,13 +11,13 @@ use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some(input) = Input::read(bytes) else { return };
-    let Some(definition) = fuzz::definition(&input) else { return };
-    let (exchange, answer, now) = (fuzz::exchange(definition, &input), fuzz::answer(&input), fuzz::now());
+    let Some(example) = fuzz::named(&input) else { return };
+    let definition = &example.definition;
+    let (exchange, answer) = (fuzz::exchange(definition, &input), fuzz::answer(&input, example.secrets));
+    let now = fuzz::now();
     let token = match exchange.read(&answer, now, now) {
         Ok(token) => token,
-        Err(rejection) => {
-            return fuzz::assert_showable("the message", &rejection.error.message, definition, exchange.credential);
-        }
+        Err(rejection) => return fuzz::assert_showable(&rejection.error, definition, exchange.credential),
     };
 
     assert!((200..300).contains(&answer.status));

@@ -10,9 +10,10 @@ use libfuzzer_sys::fuzz_target;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use token_harvester::oauth::{Exchange, Request};
-use token_harvester::source::{Catalog, Definition, Endpoint, Secret, Seed};
+use token_harvester::source::{Catalog, Definition, Endpoint, PlainHttp, Secret, Seed};
+use url::Url;
 
-/// In every value that stands for a secret.
+/// In every value that stands for a secret, and in every 16 characters of a long one.
 const MARK: &str = "S3CR3T";
 
 /// Every field whose value is a secret.
@@ -34,21 +35,35 @@ fuzz_target!(|bytes: &[u8]| {
 fn read(text: &str) {
     let only_secrets = only_secrets_are_marked(text);
     let check = |fault: &str| assert!(!only_secrets || !fault.contains(MARK), "a fault shows a secret: {fault}");
-    match Definition::parse(text) {
-        Ok(Some(definition)) => {
-            let shown = format!("{:?} {definition:?}", request(&definition));
-            assert!(!only_secrets || !shown.contains(MARK), "Debug shows a secret: {shown}");
+    for plain_http in [PlainHttp::Refused, PlainHttp::OnLoopback] {
+        match Definition::parse(text, plain_http) {
+            Ok(Some(definition)) => {
+                let shown = format!("{:?} {definition:?}", request(&definition));
+                assert!(!only_secrets || !shown.contains(MARK), "Debug shows a secret: {shown}");
+                let plain = |url: &Url| url.scheme() != "https";
+                let refused = plain_http == PlainHttp::Refused;
+                assert!(!refused || !urls(&definition).any(plain), "it calls plain http: {definition:?}");
+            }
+            Ok(None) => {}
+            Err(fault) => check(&fault.message),
         }
-        Ok(None) => {}
-        Err(fault) => check(&fault.message),
     }
-    let content = Ok(SecretString::from(text));
-    for (name, source) in Catalog::new(vec![Secret { name: "acme".to_owned(), content }]).iter() {
+    let secrets = vec![Secret { name: "acme".to_owned(), content: Ok(SecretString::from(text)) }];
+    for (name, source) in Catalog::new(secrets, PlainHttp::OnLoopback).iter() {
         assert!(!name.is_empty());
         if let Err(fault) = source {
             check(&fault.message);
         }
     }
+}
+
+/// All that it calls.
+fn urls(definition: &Definition) -> impl Iterator<Item = &Url> {
+    let flows = [&definition.flow].into_iter().chain(definition.then.as_deref()).chain(&definition.steps);
+    let endpoints = flows.map(|flow| match &flow.endpoint {
+        Endpoint::Token(url) | Endpoint::Issuer { url, .. } => url,
+    });
+    endpoints.chain(&definition.verify_url)
 }
 
 /// What parses can be asked with.
@@ -88,7 +103,8 @@ fn changed(changes: &mut Unstructured<'_>) -> Result<String> {
         change(&mut definition, changes)?;
     }
     if mark {
-        mark_secrets(&mut definition);
+        let long = (0..205).map(|part| format!("-{MARK}{part:03}")).collect::<Vec<_>>().concat();
+        mark_secrets(&mut definition, if changes.ratio(1_u8, 2)? { &long } else { MARK });
     }
     let packed = changes.ratio(1_u8, 4)?;
     Ok(if packed { json!({"sources": {"acme": definition}}) } else { definition }.to_string())
@@ -185,14 +201,14 @@ fn any_value(changes: &mut Unstructured<'_>) -> Result<Value> {
     })
 }
 
-fn mark_secrets(value: &mut Value) {
+fn mark_secrets(value: &mut Value, mark: &str) {
     let Value::Object(members) = value else { return };
     for (name, value) in members {
         if SECRET_FIELDS.contains(&name.as_str()) && value.is_string() {
-            *value = Value::from(format!("{MARK} {name}"));
+            *value = Value::from(format!("{mark} {name}"));
         } else if name == "headers" || name == "params" {
             for value in value.as_object_mut().into_iter().flat_map(Map::values_mut).filter(|value| value.is_string()) {
-                *value = Value::from(format!("{MARK}-{}", value.as_str().unwrap_or_default()));
+                *value = Value::from(format!("{mark}-{}", value.as_str().unwrap_or_default()));
             }
         }
     }

@@ -9,7 +9,7 @@ use seeds::Input;
 use serde_json::{Value, json};
 use token_harvester::report::ErrorCode;
 use token_harvester::retry::Repeat;
-use token_harvester::source::Definition;
+use token_harvester::source::{Definition, PlainHttp};
 
 /// The longest `provider_error`, in characters.
 const LONGEST_PROVIDER_ERROR: usize = 500;
@@ -18,22 +18,22 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else { return };
     let Some(input) = Input::read(&bytes[line + 1..]) else { return };
     let own;
-    let definition = if line == 0 {
-        let Some(definition) = fuzz::definition(&input) else { return };
-        definition
+    let (definition, secrets) = if line == 0 {
+        let Some(example) = fuzz::named(&input) else { return };
+        (&example.definition, example.secrets)
     } else {
-        let Some(definition) = with_rule(&bytes[..line]) else { return };
+        let secrets = &fuzz::SECRETS[usize::from(input.case % 2)];
+        let Some(definition) = with_rule(&bytes[..line], secrets) else { return };
         own = definition;
-        &own
+        (&own, secrets)
     };
     let exchange = fuzz::exchange(definition, &input);
-    let answer = fuzz::answer(&input);
+    let answer = fuzz::answer(&input, secrets);
     let Err(rejection) = exchange.read(&answer, fuzz::now(), fuzz::now()) else { return };
 
     let error = &rejection.error;
-    fuzz::assert_showable("the message", &error.message, definition, exchange.credential);
+    fuzz::assert_showable(error, definition, exchange.credential);
     if let Some(words) = &error.provider_error {
-        fuzz::assert_showable("the provider's error", words, definition, exchange.credential);
         assert!(words.chars().count() <= LONGEST_PROVIDER_ERROR, "{} characters", words.chars().count());
     }
     let passing = [ErrorCode::RateLimited, ErrorCode::EndpointTimeout, ErrorCode::EndpointUnavailable];
@@ -42,13 +42,13 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// A refreshing client with all secrets and one error rule; `None` where that is none.
-fn with_rule(rule: &[u8]) -> Option<Definition> {
+fn with_rule(rule: &[u8], secrets: &fuzz::Secrets) -> Option<Definition> {
     let rule: Value = serde_json::from_slice(rule).ok()?;
     let definition = json!({
         "provider": "custom", "token_endpoint": "https://as.example.com/token", "client_id": "client",
-        "client_secret": fuzz::CLIENT_SECRET, "refresh_token": fuzz::REFRESH_TOKEN,
-        "headers": {"X-Api-Key": fuzz::API_KEY}, "params": {"further": fuzz::ACCESS_TOKEN},
+        "client_secret": secrets.client_secret, "refresh_token": secrets.refresh_token,
+        "headers": {"X-Api-Key": secrets.api_key}, "params": {"password": secrets.password, "further": secrets.access_token},
         "response": {"error": "/error/code", "error_description": "/error/message"}, "errors": [rule],
     });
-    Definition::parse(&definition.to_string()).ok()?
+    Definition::parse(&definition.to_string(), PlainHttp::Refused).ok()?
 }

@@ -261,6 +261,7 @@ class Stage:
             "SECRET_PREFIX": PREFIX,
             "TOKEN_KMS_KEY_ID": self.values["token_key_arn"],
             "STATE_KMS_KEY_ID": self.values["state_key_arn"],
+            "ALLOW_LOOPBACK_HTTP": "1",
         }
         function = subprocess.Popen(
             [binary()], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

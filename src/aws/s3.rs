@@ -16,8 +16,12 @@ use super::store_error;
 use crate::config::Config;
 use crate::grant::{self, Forecast, GrantState, Lease};
 use crate::incident::{self, Incident};
-use crate::ports::{ForecastStore, GrantStore, IncidentStore, LeaseStore, Put, StoreError, Tagged, TokenStore};
-use crate::source::SourceName;
+use crate::ports::{
+    Advice, ForecastStore, GrantStore, IncidentStore, LeaseStore, Put, ReportStore, RosterStore, StoreError, Tagged,
+    TokenStore,
+};
+use crate::report::Report;
+use crate::source::{self, Roster, SourceName};
 use crate::token::{self, StoredMetadata, StoredToken, TokenDocument};
 
 /// The token bucket.
@@ -128,8 +132,8 @@ impl IncidentStore for S3StateStore {
         Ok(names)
     }
 
-    async fn read_incident(&self, source: &str) -> Result<Option<Tagged<Incident>>, StoreError> {
-        self.0.get(incident::key(source), Incident::parse).await
+    async fn read_incident(&self, source: &str) -> Result<Option<Advice<Incident>>, StoreError> {
+        self.0.get(incident::key(source), |json| Some(Incident::parse(json))).await
     }
 
     async fn keep_incident(
@@ -148,8 +152,8 @@ impl IncidentStore for S3StateStore {
 }
 
 impl ForecastStore for S3StateStore {
-    async fn read_forecast(&self, source: &SourceName) -> Result<Option<Tagged<Forecast>>, StoreError> {
-        self.0.get(grant::forecast_key(source), Forecast::parse).await
+    async fn read_forecast(&self, source: &SourceName) -> Result<Option<Advice<Forecast>>, StoreError> {
+        self.0.get(grant::forecast_key(source), |json| Some(Forecast::parse(json))).await
     }
 
     async fn keep_forecast(
@@ -160,6 +164,26 @@ impl ForecastStore for S3StateStore {
     ) -> Result<(), StoreError> {
         let json = SecretString::from(forecast.to_json());
         self.0.put(grant::forecast_key(source), json, Vec::new(), expected).await.map(|_| ())
+    }
+}
+
+impl RosterStore for S3StateStore {
+    async fn read_roster(&self) -> Result<Option<Advice<Roster>>, StoreError> {
+        self.0.get(source::ROSTER_KEY.to_owned(), |json| Some(Roster::parse(json))).await
+    }
+
+    async fn keep_roster(&self, roster: &Roster, expected: Option<&str>) -> Result<Option<Tagged<Roster>>, StoreError> {
+        let json = SecretString::from(roster.to_json());
+        let put = self.0.put(source::ROSTER_KEY.to_owned(), json, Vec::new(), expected).await?;
+        Ok(tagged(put, roster.clone()))
+    }
+}
+
+impl ReportStore for S3StateStore {
+    async fn keep_report(&self, report: &Report) -> Result<(), StoreError> {
+        let json = serde_json::to_string(report).map_err(|error| StoreError(format!("the report: {error}")))?;
+        // A second delivery of one event finds the first one's report, which stays.
+        self.0.put(report.key(), SecretString::from(json), Vec::new(), None).await.map(|_| ())
     }
 }
 
@@ -179,7 +203,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Reads an object and its meaning. What can't be understood is an error.
+    /// Reads an object and its meaning. What can't be understood, where `parse` gives none, is an error.
     async fn get<T>(&self, key: String, parse: fn(&str) -> Option<T>) -> Result<Option<Tagged<T>>, StoreError> {
         let object = match self.client.get_object().bucket(&self.name).key(&key).send().await {
             Ok(object) => object,
@@ -189,7 +213,8 @@ impl Bucket {
         let etag = object.e_tag.unwrap_or_default();
         let body = object.body.collect().await;
         let bytes = body.map_err(|_| StoreError("S3 GetObject: the answer broke off".to_owned()))?.into_bytes();
-        let value = std::str::from_utf8(&bytes).ok().and_then(parse);
+        // What is not UTF-8 is as damaged as an empty object.
+        let value = parse(std::str::from_utf8(&bytes).unwrap_or_default());
         let value = value.ok_or_else(|| StoreError(format!("{key} in the state bucket is damaged")))?;
         Ok(Some(Tagged { value, etag }))
     }

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::store_error;
 use crate::config::Config;
-use crate::ports::{SecretStore, StoreError};
+use crate::ports::{Reading, SecretStore};
 use crate::report::{ErrorCode, SourceError};
 use crate::source::Secret;
 use crate::text;
@@ -45,13 +45,19 @@ impl SecretsManager {
 }
 
 impl SecretStore for SecretsManager {
-    async fn read_all(&self) -> Result<Vec<Secret>, StoreError> {
+    async fn read_all(&self) -> Reading {
         let filter = Filter::builder().key(FilterNameStringType::Name).values(&self.prefix).build();
         let mut pages =
             self.client.batch_get_secret_value().filters(filter).max_results(SECRETS_PER_CALL).into_paginator().send();
         let mut secrets = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| store_error("Secrets Manager BatchGetSecretValue", &error))?;
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => {
+                    let broke_off = Some(store_error("Secrets Manager BatchGetSecretValue", &error));
+                    return Reading { secrets, broke_off };
+                }
+            };
             for error in page.errors.unwrap_or_default() {
                 let id = error.secret_id.unwrap_or_default();
                 let Some(name) = self.short_name(name_of(&id)) else { continue };
@@ -66,7 +72,7 @@ impl SecretStore for SecretsManager {
             let values = page.secret_values.unwrap_or_default();
             secrets.extend(values.into_iter().filter_map(|entry| self.secret(entry)));
         }
-        Ok(secrets)
+        Reading { secrets, broke_off: None }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The Lambda function: wires the harvester to the world and runs it for every event.
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use chrono::DateTime;
@@ -102,19 +103,21 @@ async fn handle(harvester: &Harvester<Lambda>, event: LambdaEvent<Value>) -> Res
     let event = Event::parse(&payload).map_err(|error| diagnostic("Harvest.EventInvalid", error.to_string()))?;
     let deadline = i64::try_from(context.deadline).ok().and_then(DateTime::from_timestamp_millis);
     let deadline = deadline.unwrap_or(DateTime::UNIX_EPOCH);
-    let result = harvester.harvest(&event, &context.request_id, deadline).await;
-    match &result {
-        Ok(report) => write_metrics(report),
-        Err(HarvestError::MessagesUnpublished { report, .. } | HarvestError::IncidentsUnkept { report, .. }) => {
-            write_metrics(report);
-        }
-        Err(HarvestError::DefinitionsUnreadable(_)) => {}
+    let harvest = AssertUnwindSafe(harvester.harvest(&event, &context.request_id, deadline)).catch_unwind();
+    let result = harvest.await.map_err(|_panic| {
+        // Lambda would log the panic's own words, which may quote a value.
+        let message = "the harvester panicked between sources; the log says where";
+        diagnostic("Harvest.Internal", message.to_owned())
+    })?;
+    if let Some(report) = result.as_ref().map_or_else(HarvestError::report, Some) {
+        write_metrics(report);
     }
     result.map_err(|error| {
         let error_type = match error {
-            HarvestError::DefinitionsUnreadable(_) => "Harvest.DefinitionsUnreadable",
+            HarvestError::DefinitionsUnreadable { .. } => "Harvest.DefinitionsUnreadable",
             HarvestError::MessagesUnpublished { .. } => "Harvest.MessagesUnpublished",
             HarvestError::IncidentsUnkept { .. } => "Harvest.IncidentsUnkept",
+            HarvestError::SourcesGone { .. } => "Harvest.SourcesGone",
         };
         diagnostic(error_type, error.to_string())
     })

@@ -1,16 +1,10 @@
-//! Incidents: read before a source is worked on, judged and kept after that, told to people once per run.
+//! Incidents: read before a source is worked on, judged and kept after that.
 
 use std::collections::BTreeSet;
 
-use tracing::{info, warn};
-
-use super::{Done, Harvested, Harvester, Progress, Run};
-use crate::alert::{Alert, Entry};
-use crate::grant::Forecast;
-use crate::incident::{self, Change, Happened, Incident, Severity, Situation, TokenLife};
-use crate::ports::{
-    Clock as _, ForecastStore as _, GrantStore as _, IncidentStore as _, Ports, Publisher as _, StoreError, Tagged,
-};
+use super::{Done, Harvester, Progress, Run, WRITE_ATTEMPTS, note_trouble};
+use crate::incident::{self, Change, Ended, Happened, Incident, Situation, TokenLife};
+use crate::ports::{Advice, Clock as _, IncidentStore as _, Ports, Tagged};
 use crate::report::{ErrorCode, SourceError};
 use crate::source::{Catalog, Source};
 use crate::token::RefreshRule;
@@ -18,12 +12,12 @@ use crate::token::RefreshRule;
 /// What has become of a source's incident in this run.
 #[derive(Default)]
 pub(super) struct Watched {
-    /// As it was before.
-    previous: Option<Tagged<Incident>>,
-    /// As it is kept now; `None`: it is over.
+    /// As it was before; its entity tag is empty if only this process knows it.
+    previous: Option<Advice<Incident>>,
+    /// As it is now, with the entity tag of what is stored; `None`: it is over.
     current: Option<Tagged<Incident>>,
     /// What changed for a person.
-    change: Option<Change>,
+    pub(super) change: Option<Change>,
 }
 
 impl Watched {
@@ -37,46 +31,25 @@ impl Watched {
         self.incident().map(|incident| &incident.error)
     }
 
-    /// What a person is told about: the incident, or the one that is over.
-    fn told_about(&self) -> Option<(Change, &Tagged<Incident>)> {
-        Some((self.change?, self.current.as_ref().or(self.previous.as_ref())?))
+    /// What a person is told about: the incident, or the one that is over; with its entity tag.
+    pub(super) fn told_about(&self) -> Option<(Change, &Incident, &str)> {
+        let change = self.change?;
+        if let Some(current) = &self.current {
+            return Some((change, &current.value, &current.etag));
+        }
+        let previous = self.previous.as_ref()?;
+        Some((change, previous.value.as_ref()?, &previous.etag))
     }
-}
-
-/// The end of a grant that a person is to be told of.
-pub(super) struct OwedForecast {
-    forecast: Forecast,
-    /// Entity tag of what was told before.
-    expected: Option<String>,
 }
 
 impl<P: Ports> Harvester<P> {
-    /// Whether the end of a source's grant comes near and no refresh moves it. Costs a look at the state bucket only
-    /// where the token document names an end within a month.
-    pub(super) async fn forecast(
-        &self,
-        run: &Run<'_>,
-        source: Option<&Source>,
-        progress: &Progress,
-    ) -> Option<OwedForecast> {
-        let source = source?;
-        let grant_expires_at = progress.stored.borrow().as_ref()?.metadata.as_ref()?.grant_expires_at?;
-        let now = self.world.clock.now();
-        if run.event.dry_run || !incident::ends_soon(grant_expires_at, now) {
-            return None;
-        }
-        // Grant state that can't be read fails the source's next refresh, and is told then.
-        let grant = self.world.state.read_grant(&source.name).await.ok()??.value;
-        let told = note_trouble(run, self.world.state.read_forecast(&source.name).await)?;
-        let told_days = told.as_ref().filter(|told| told.value.is_about(grant_expires_at)).map(|told| told.value.days);
-        let days = incident::forecast_step(grant.expires_at, grant.extended, told_days, now)?;
-        let expected = told.map(|told| told.etag);
-        Some(OwedForecast { forecast: Forecast { grant_expires_at, days }, expected })
-    }
-
     /// Names of the sources that have an incident: the first source that asks has them listed.
-    async fn open_incidents<'run>(&self, run: &'run Run<'_>) -> Option<&'run BTreeSet<String>> {
-        let list = || async { note_trouble(run, self.world.state.open_incidents().await) };
+    pub(super) async fn open_incidents<'run>(&self, run: &'run Run<'_>) -> Option<&'run BTreeSet<String>> {
+        let list = || async {
+            let mut names = note_trouble(run, self.world.state.open_incidents().await)?;
+            names.extend(self.unkept.borrow().keys().cloned());
+            Some(names)
+        };
         run.open_incidents.get_or_init(list).await.as_ref()
     }
 
@@ -85,33 +58,38 @@ impl<P: Ports> Harvester<P> {
         if self.open_incidents(run).await.is_some_and(|open| open.contains(name)) {
             let read = note_trouble(run, self.world.state.read_incident(name).await);
             progress.incident_unread.set(read.is_none());
-            progress.incident.replace(read.flatten());
+            progress.incident.replace(self.as_remembered(name, read.flatten()));
         }
     }
 
-    /// Whether a failing source is not to be tried yet. Read anew under a lease, whose former holder may have tried.
-    pub(super) async fn is_cooling_down(
-        &self,
-        run: &Run<'_>,
-        source: &Source,
-        progress: &Progress,
-    ) -> Result<bool, SourceError> {
-        if run.event.force {
-            return Ok(false);
+    /// The stored incident, or the one that this process could not keep.
+    fn as_remembered(&self, name: &str, stored: Option<Advice<Incident>>) -> Option<Advice<Incident>> {
+        match self.unkept.borrow().get(name) {
+            None => stored,
+            Some(unkept) => {
+                Some(Tagged { value: unkept.clone(), etag: stored.map(|stored| stored.etag).unwrap_or_default() })
+            }
         }
-        if progress.lease.borrow().is_some() {
-            let read = self.world.state.read_incident(source.name.as_str()).await;
-            let incident = read.map_err(|error| SourceError::new(ErrorCode::GrantStoreFailed, error.0))?;
-            progress.incident.replace(incident);
+    }
+
+    /// Reads the incident again, under the lease, whose former holder may have changed it.
+    pub(super) async fn reread_incident(&self, run: &Run<'_>, source: &Source, progress: &Progress) {
+        let name = source.name.as_str();
+        if let Some(read) = note_trouble(run, self.world.state.read_incident(name).await) {
+            progress.incident.replace(self.as_remembered(name, read));
         }
+    }
+
+    /// Whether a failing source is not to be tried yet.
+    pub(super) fn is_cooling_down(&self, run: &Run<'_>, source: &Source, progress: &Progress) -> bool {
         let now = self.world.clock.now();
         let interval = self.settings.schedule_interval;
         let definition = Some(source.definition.full_sha256.as_str());
-        Ok(progress
-            .incident
-            .borrow()
-            .as_ref()
-            .is_some_and(|incident| incident.value.cooling_down(now, interval, definition)))
+        let incident = progress.incident.borrow();
+        incident.as_ref().and_then(|incident| incident.value.as_ref()).is_some_and(|incident| {
+            let is_asked_for = run.event.force || run.event.retry_dead && incident.needs_authorization();
+            !is_asked_for && incident.cooling_down(now, interval, definition)
+        })
     }
 
     /// Judges a source's incident by what happened in this run, and keeps it.
@@ -123,10 +101,14 @@ impl<P: Ports> Harvester<P> {
         result: &Result<Done, SourceError>,
         progress: &Progress,
     ) -> Watched {
-        let previous = progress.incident.take();
+        let mut previous = progress.incident.take();
         let unknown = result.as_ref().is_err_and(|error| error.code == ErrorCode::SourceUnknown);
         if run.event.dry_run || unknown || progress.incident_unread.get() || self.open_incidents(run).await.is_none() {
-            return Watched { current: previous.clone(), previous, change: None };
+            let current = previous.clone().and_then(|previous| {
+                let Tagged { value, etag } = previous;
+                value.map(|value| Tagged { value, etag })
+            });
+            return Watched { previous, current, change: None };
         }
         let tried = progress.tried.take();
         let situation = Situation {
@@ -138,28 +120,79 @@ impl<P: Ports> Harvester<P> {
             definition_sha256: tried.as_deref().or(source.map(|source| source.definition.full_sha256.as_str())),
             lost_with: progress.lost_with.get(),
         };
-        let judgement =
-            incident::judge(previous.as_ref().map(|previous| &previous.value), happened(result, progress), &situation);
-        let mut watched = Watched { previous, current: None, change: judgement.change };
-        match (judgement.incident, &watched.previous) {
-            // A recovery that is still to be told stays on record until it is.
-            (None, _) if watched.change.is_some() => {}
-            (None, previous) => self.close(run, previous.as_ref()).await,
-            (Some(incident), Some(previous)) if previous.value == incident => {
-                watched.current = Some(previous.clone());
+        let happened = happened(result, progress);
+        for _ in 0..WRITE_ATTEMPTS {
+            if let Some(watched) = self.judge(run, previous.take(), &happened, &situation).await {
+                return watched;
             }
-            (Some(incident), previous) => {
-                let expected = previous.as_ref().map(|previous| previous.etag.as_str());
-                let kept = note_trouble(run, self.world.state.keep_incident(&incident, expected).await);
-                if matches!(kept, Some(None)) {
-                    // Another run has judged meanwhile, and tells people.
-                    watched.change = None;
-                }
-                let etag = kept.flatten().map(|kept| kept.etag).unwrap_or_default();
+            let read = note_trouble(run, self.world.state.read_incident(name).await);
+            previous = self.as_remembered(name, read.flatten());
+            // Another run has judged a failure meanwhile, and tells people. One that only waited says nothing of it.
+            if previous.as_ref().and_then(|p| p.value.as_ref()).is_some_and(|other| other.consecutive_failures > 0) {
+                break;
+            }
+        }
+        let current = previous.as_ref().and_then(|previous| {
+            previous.value.as_ref().map(|value| Tagged { value: value.clone(), etag: previous.etag.clone() })
+        });
+        Watched { previous, current, change: None }
+    }
+
+    /// One judgement, kept; `None`: the incident has been changed meanwhile.
+    async fn judge(
+        &self,
+        run: &Run<'_>,
+        previous: Option<Advice<Incident>>,
+        happened: &Happened,
+        situation: &Situation<'_>,
+    ) -> Option<Watched> {
+        let name = situation.source;
+        let before = previous.as_ref().and_then(|previous| previous.value.as_ref());
+        let judgement = incident::judge(before, happened.clone(), situation);
+        let is_kept = !self.unkept.borrow().contains_key(name);
+        let is_unchanged = is_kept && before.is_some() && before == judgement.incident.as_ref();
+        let is_waiting = before.is_some() && matches!(happened, Happened::Waiting { .. });
+        let etag = previous.as_ref().map(|previous| previous.etag.clone()).unwrap_or_default();
+        let mut watched = Watched { previous, current: None, change: judgement.change };
+        match judgement.incident {
+            // A recovery that is still to be told stays on record until it is.
+            None if watched.change.is_some() => {}
+            None if watched.previous.is_none() => {}
+            None => self.close(run, name, &etag).await,
+            // Whoever holds the lease has the last word; only what a person is told of is noted.
+            Some(incident) if is_unchanged || is_waiting => {
+                watched.current = Some(Tagged { value: incident, etag });
+            }
+            Some(incident) => {
+                let etag = self.keep(run, name, &incident, &etag).await?;
                 watched.current = Some(Tagged { value: incident, etag });
             }
         }
-        watched
+        Some(watched)
+    }
+
+    /// Keeps an incident; where the state bucket refuses it, this process remembers it. `None`: it has been changed
+    /// meanwhile. An empty entity tag is that of nothing.
+    pub(super) async fn keep(&self, run: &Run<'_>, name: &str, incident: &Incident, etag: &str) -> Option<String> {
+        let expected = Some(etag).filter(|etag| !etag.is_empty());
+        let Some(kept) = note_trouble(run, self.world.state.keep_incident(incident, expected).await) else {
+            self.unkept.borrow_mut().insert(name.to_owned(), Some(incident.clone()));
+            return Some(etag.to_owned());
+        };
+        self.unkept.borrow_mut().remove(name);
+        kept.map(|kept| kept.etag)
+    }
+
+    /// Deletes an incident that is over; where the state bucket refuses that, this process remembers that it is.
+    pub(super) async fn close(&self, run: &Run<'_>, name: &str, etag: &str) {
+        let is_closed =
+            etag.is_empty() || note_trouble(run, self.world.state.close_incident(name, etag).await).is_some();
+        let mut unkept = self.unkept.borrow_mut();
+        if is_closed {
+            unkept.remove(name);
+        } else {
+            unkept.insert(name.to_owned(), None);
+        }
     }
 
     fn token_life(&self, source: Option<&Source>, progress: &Progress) -> Option<TokenLife> {
@@ -174,81 +207,33 @@ impl<P: Ports> Harvester<P> {
         })
     }
 
-    async fn close(&self, run: &Run<'_>, incident: Option<&Tagged<Incident>>) {
-        if let Some(incident) = incident {
-            let closed = self.world.state.close_incident(&incident.value.source, &incident.etag).await;
-            note_trouble(run, closed);
+    /// Ends the incidents of sources that nobody wants refreshed any more; those that a person was told of are owed a
+    /// last word.
+    pub(super) async fn end_incidents_of_the_gone(&self, run: &Run<'_>, catalog: &Catalog) -> Vec<(String, Watched)> {
+        if run.event.sources.is_some() || run.roster.is_none() {
+            return Vec::new();
         }
-    }
-
-    /// Sends one alert about everything that changed for a person, and only then notes that it was sent: a kill in
-    /// between repeats an alert, but none is ever swallowed.
-    pub(super) async fn alert(&self, run: &Run<'_>, harvested: &[Harvested]) -> Result<(), StoreError> {
-        let now = self.world.clock.now();
-        let mut alert = Alert { environment: &self.settings.environment, ..Alert::default() };
-        for one in harvested {
-            let entry = Entry {
-                source: &one.report.source,
-                severity: Severity::Warning,
-                error: None,
-                opened_at: None,
-                token_expires_at: one.report.expires_at,
-                has_token: one.report.generation.is_some(),
-                credential: one.credential(),
-                grant_expires_at: None,
-                next_attempt_at: None,
-                owner: one.owner(),
-                runbook_url: one.runbook_url(),
+        let open = self.open_incidents(run).await.into_iter().flatten();
+        let mut gone = Vec::new();
+        for name in open.filter(|name| catalog.find(name).is_none()) {
+            let ended = if catalog.is_disabled(name) {
+                Ended::SwitchedOff
+            } else if catalog.is_pack(name) {
+                Ended::Mended
+            } else if catalog.is_complete() {
+                Ended::Removed
+            } else {
+                continue;
             };
-            if let Some(owed) = &one.forecast {
-                alert.forecast.push(Entry { grant_expires_at: Some(owed.forecast.grant_expires_at), ..entry });
-            }
-            let Some((change, incident)) = one.watched.told_about() else { continue };
-            let list = match change {
-                Change::Opened => &mut alert.opened,
-                Change::Escalated => &mut alert.escalated,
-                Change::Reminded => &mut alert.reminded,
-                Change::Recovered => &mut alert.recovered,
-            };
-            list.push(Entry {
-                severity: incident.value.severity,
-                error: Some(&incident.value.error),
-                opened_at: Some(incident.value.opened_at),
-                next_attempt_at: Some(incident.value.next_attempt_at),
-                ..entry
-            });
-        }
-        let Some(message) = alert.message(now) else { return Ok(()) };
-        self.world.publisher.publish(&[message]).await?;
-        info!(run.id = run.id, "alert sent");
-        for one in harvested {
-            if let (Some(owed), Some(source)) = (&one.forecast, &one.source) {
-                let state = &self.world.state;
-                let noted = state.keep_forecast(&source.name, &owed.forecast, owed.expected.as_deref()).await;
-                note_trouble(run, noted);
-            }
-            match one.watched.told_about() {
-                Some((Change::Recovered, incident)) => self.close(run, Some(incident)).await,
-                Some((_, incident)) => {
-                    let noted = self.world.state.keep_incident(&incident.value.told(now), Some(&incident.etag)).await;
-                    note_trouble(run, noted);
-                }
-                None => {}
+            let read = note_trouble(run, self.world.state.read_incident(name).await).flatten();
+            let previous = self.as_remembered(name, read);
+            let told = previous.as_ref().and_then(|previous| previous.value.as_ref());
+            match incident::judge_gone(told, ended) {
+                None => self.close(run, name, previous.as_ref().map_or("", |previous| &previous.etag)).await,
+                change => gone.push((name.clone(), Watched { previous, current: None, change })),
             }
         }
-        Ok(())
-    }
-
-    /// Closes incidents of sources that nobody defines any more.
-    pub(super) async fn forget_removed_sources(&self, run: &Run<'_>, catalog: &Catalog) {
-        if run.event.sources.is_some() {
-            return;
-        }
-        let open = self.open_incidents(run).await;
-        for name in open.into_iter().flatten().filter(|name| catalog.find(name).is_none()) {
-            let read = self.world.state.read_incident(name).await;
-            self.close(run, note_trouble(run, read).flatten().as_ref()).await;
-        }
+        gone
     }
 }
 
@@ -257,19 +242,17 @@ fn happened(result: &Result<Done, SourceError>, progress: &Progress) -> Happened
     let retry_after = progress.retry_after.get();
     match result {
         Ok(Done::Refreshed) => Happened::Good,
-        Ok(Done::Fresh | Done::WouldRefresh | Done::HeldByAnotherRun | Done::CoolingDown) => Happened::NotTried,
+        Ok(Done::Fresh) => Happened::NotDue,
+        Ok(Done::WouldRefresh | Done::CoolingDown) => Happened::NotTried,
+        Ok(Done::HeldByAnotherRun) => {
+            let message = "another run holds the lease on the source's grant";
+            Happened::Waiting { error: SourceError::new(ErrorCode::OutOfTime, message) }
+        }
+        Err(_) if progress.is_absent => Happened::NotTried,
         Err(error) if error.code == ErrorCode::RateLimited => Happened::Throttled { error: error.clone(), retry_after },
-        Err(error) if error.code == ErrorCode::OutOfTime && !progress.has_begun() => Happened::NotTried,
+        Err(error) if error.code == ErrorCode::OutOfTime && !progress.has_begun() => {
+            Happened::Waiting { error: error.clone() }
+        }
         Err(error) => Happened::Failed { error: error.clone(), retry_after },
     }
-}
-
-/// Remembers the first trouble with incidents, which fails the function: nobody else would hear of it.
-fn note_trouble<T>(run: &Run<'_>, result: Result<T, StoreError>) -> Option<T> {
-    result
-        .map_err(|error| {
-            warn!(run.id = run.id, error.message = %error, "incident could not be read or kept");
-            run.trouble.borrow_mut().get_or_insert(error);
-        })
-        .ok()
 }

@@ -11,8 +11,9 @@ use futures_util::future::join;
 use tracing::{info, warn};
 use url::Url;
 
-use super::{Done, Harvester, Progress, Run, out_of_time};
+use super::{Done, Harvester, Progress, Run, WRITE_ATTEMPTS, out_of_time};
 use crate::grant::{CredentialKind, GrantState, Lease};
+use crate::incident::Incident;
 use crate::oauth::{self, Exchange, GrantExpiry, Rejection, TokenAnswer};
 use crate::ports::{
     AuthorizationServer as _, Clock as _, GrantStore as _, LeaseStore as _, Ports, Put, Random as _, StoreError,
@@ -20,17 +21,14 @@ use crate::ports::{
 };
 use crate::report::{ErrorCode, SourceError};
 use crate::retry::{self, Deadline, Repeat, RetryPolicy};
-use crate::source::{Definition, Endpoint, Seed, Source, SourceName};
-use crate::token::{self, StoredToken, TokenDocument};
+use crate::source::{Definition, Endpoint, Seed, Source, SourceName, Tls};
+use crate::token::{self, Due, StoredToken, TokenDocument};
 
 /// How long one request to an authorization server may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a lease outlasts the run that takes it.
 const LEASE_GRACE: TimeDelta = TimeDelta::seconds(5);
-
-/// How often a token document is written before other writers are left to it.
-const WRITE_ATTEMPTS: usize = 3;
 
 /// An answer with a token, and all that it hangs on.
 struct Granted {
@@ -58,12 +56,10 @@ impl<P: Ports> Harvester<P> {
         let incident = self.read_incident(run, source.name.as_str(), progress);
         let ((), stored) = join(incident, self.head(&source.name, progress)).await;
         let stored = stored?;
-        let rule = self.rule(source);
-        let now = self.world.clock.now();
-        let Some(due) = token::due(stored.as_ref(), &source.definition, &rule, run.event.force, now) else {
+        let Some(due) = self.due(run, source, stored.as_ref(), progress) else {
             return Ok(Done::Fresh);
         };
-        if self.is_cooling_down(run, source, progress).await? {
+        if self.is_cooling_down(run, source, progress) {
             return Ok(Done::CoolingDown);
         }
         info!(run.id = run.id, source.name = %source.name, due = due.as_str(), "token is due");
@@ -78,14 +74,31 @@ impl<P: Ports> Harvester<P> {
         }
         // What was read before the lease may have been changed by its former holder.
         let stored = self.head(&source.name, progress).await?;
-        let now = self.world.clock.now();
-        if token::due(stored.as_ref(), &source.definition, &rule, run.event.force, now).is_none() {
+        self.reread_incident(run, source, progress).await;
+        if self.due(run, source, stored.as_ref(), progress).is_none() {
             return Ok(Done::Fresh);
         }
-        if self.is_cooling_down(run, source, progress).await? {
+        if self.is_cooling_down(run, source, progress) {
             return Ok(Done::CoolingDown);
         }
         self.refresh(run, source, stored, progress).await
+    }
+
+    /// Whether, and why, the source's token is to be refreshed in this run.
+    fn due(&self, run: &Run<'_>, source: &Source, stored: Option<&StoredToken>, progress: &Progress) -> Option<Due> {
+        let incident = progress.incident.borrow();
+        let incident = incident.as_ref().and_then(|incident| incident.value.as_ref());
+        let issued_at = stored.and_then(|stored| stored.metadata.as_ref()).map(|metadata| metadata.issued_at);
+        let asked = if run.event.forces(issued_at) {
+            Some(Due::Forced)
+        } else if run.event.retry_dead && incident.is_some_and(Incident::needs_authorization) {
+            Some(Due::RetryOfDead)
+        } else if incident.is_some_and(|incident| incident.failed_with_another(&source.definition.full_sha256)) {
+            Some(Due::FailedDefinitionChanged)
+        } else {
+            None
+        };
+        token::due(stored, &source.definition, &self.rule(source), asked, self.world.clock.now())
     }
 
     /// Requests a token and stores it.
@@ -167,7 +180,12 @@ impl<P: Ports> Harvester<P> {
     ///
     /// The lease is put where grant state is, with the same key, so it also proves that the save will be allowed.
     async fn take_lease(&self, run: &Run<'_>, source: &Source, progress: &Progress) -> Result<bool, SourceError> {
-        let lease = Lease { run_id: run.id.to_owned(), expires_at: (run.deadline.end + LEASE_GRACE).trunc_subsecs(0) };
+        let lease = Lease {
+            run_id: run.id.to_owned(),
+            nonce: self.world.random.unique(),
+            taken_at: Some(self.world.clock.now().trunc_subsecs(0)),
+            expires_at: (run.deadline.end + LEASE_GRACE).trunc_subsecs(0),
+        };
         let mut expected = None;
         for _ in 0..WRITE_ATTEMPTS {
             let state = &self.world.state;
@@ -191,6 +209,7 @@ impl<P: Ports> Harvester<P> {
             }
             // Its holder crashed, perhaps with an answer that it had no time to save.
             progress.lost_with.set(Some(current.value.expires_at - LEASE_GRACE));
+            progress.overtaken.set(current.value.taken_at);
             expected = Some(current.etag);
         }
         Ok(false)
@@ -213,6 +232,9 @@ impl<P: Ports> Harvester<P> {
         progress: &Progress,
     ) -> Result<Option<StoredToken>, SourceError> {
         let stored = self.world.tokens.head(source).await.map_err(token_store_failed)?;
+        let generation =
+            stored.as_ref().and_then(|stored| stored.metadata.as_ref()).map(|metadata| metadata.generation);
+        progress.found.get_or_init(|| generation);
         progress.stored.replace(stored.clone());
         Ok(stored)
     }
@@ -231,6 +253,8 @@ impl<P: Ports> Harvester<P> {
         };
         if rejection.client_refused
             && let Some(changed) = self.changed_definition(run, source).await
+            // A grant that moves needs a lease; the next run, for which it is due, takes one.
+            && (changed.definition.seed.is_none() || progress.lease.borrow().is_some())
         {
             info!(run.id = run.id, source.name = %source.name, "definition has changed, trying the new one");
             progress.tried.replace(Some(changed.definition.full_sha256.clone()));
@@ -257,10 +281,15 @@ impl<P: Ports> Harvester<P> {
         };
         let Some(seed) = &definition.seed else {
             let exchange = Exchange { definition, flow: &definition.flow, credential: None };
-            return self.request_with_retries(run, source, &exchange, progress).await.map(granted);
+            let result = self.request_with_retries(run, source, &exchange, progress).await;
+            return result.map(granted).map_err(Rejection::of_no_kept_grant);
         };
         let mut stored = self.read_grant(source).await?;
         let mut grant = self.current_grant(stored.as_ref(), seed);
+        // A holder that saved its answer lost nothing, though it could not give back the lease.
+        if progress.overtaken.get().is_some_and(|taken_at| !grant.is_seed && grant.credential_issued_at >= taken_at) {
+            progress.lost_with.set(None);
+        }
         let mut result = self.refresh_grant(run, source, &grant, progress).await;
         if result.as_ref().is_err_and(|rejection| rejection.error.code == ErrorCode::InvalidGrant) {
             // A lost race is not a dead grant.
@@ -297,7 +326,7 @@ impl<P: Ports> Harvester<P> {
     ) -> Result<(TokenAnswer, DateTime<Utc>), Rejection> {
         let now = self.world.clock.now();
         // The end of an access token is the token's own; that of a refresh token may have been stated wrongly.
-        let believed = grant.kind == CredentialKind::AccessToken || !run.event.force;
+        let believed = grant.kind == CredentialKind::AccessToken || !(run.event.force || run.event.retry_dead);
         if believed && grant.has_expired(now) {
             let message = format!("the {} has expired: somebody has to authorize again", grant.kind.in_words());
             return Err(Rejection::terminal(SourceError::new(ErrorCode::ReauthorizationRequired, message)));
@@ -377,7 +406,7 @@ impl<P: Ports> Harvester<P> {
         let attempt = || async {
             let (_, timeout) = self.time_for_request(run)?;
             let request = oauth::verification_request(url.clone(), &answer.access_token);
-            let answer = self.world.server.send(&request, &source.definition.tls, timeout).await?;
+            let answer = self.send(run, &request, &source.definition.tls, timeout).await?;
             oauth::read_verification(&answer, self.world.clock.now())
         };
         self.with_retries(run, source, attempt).await.map_err(|rejection| {
@@ -388,16 +417,7 @@ impl<P: Ports> Harvester<P> {
 
     /// The source as it is defined now, if that is another definition than the one that was tried.
     async fn changed_definition(&self, run: &Run<'_>, source: &Source) -> Option<Arc<Source>> {
-        let read = || async {
-            match self.read_catalog(self.world.clock.now()).await {
-                Ok(catalog) => Some(catalog),
-                Err(error) => {
-                    warn!(run.id = run.id, error.message = %error, "definitions could not be read anew");
-                    None
-                }
-            }
-        };
-        let catalog = run.reread.get_or_init(read).await.as_ref()?;
+        let catalog = run.reread.get_or_init(|| self.reread(run)).await.as_ref()?;
         let current = catalog.find(source.name.as_str())?.as_ref().ok()?;
         (current.definition.full_sha256 != source.definition.full_sha256).then(|| Arc::clone(current))
     }
@@ -414,13 +434,14 @@ impl<P: Ports> Harvester<P> {
         let first_sent = Cell::new(None);
         let attempt = || async {
             let (now, timeout) = self.time_for_request(run)?;
+            run.hosts.allow(&token_endpoint)?;
             // Stored in whole seconds, so counted from one: of two runs in one second, each sees the other's as newer.
             let issued_at = now.trunc_subsecs(0);
             let unique = self.world.random.unique();
             let request = exchange.request(&token_endpoint, &unique, issued_at).map_err(Rejection::terminal)?;
             progress.attempts.set(progress.attempts.get() + 1);
             first_sent.set(first_sent.get().or(Some(now)));
-            let answer = self.world.server.send(&request, &exchange.definition.tls, timeout).await;
+            let answer = self.send(run, &request, &exchange.definition.tls, timeout).await;
             let now = self.world.clock.now();
             answer.and_then(|answer| exchange.read(&answer, issued_at, now)).map(|answer| (answer, issued_at)).map_err(
                 |rejection| {
@@ -465,7 +486,21 @@ impl<P: Ports> Harvester<P> {
         url: Url,
     ) -> Result<oauth::Answer, Rejection> {
         let (_, timeout) = self.time_for_request(run)?;
-        self.world.server.send(&oauth::metadata_request(url), &definition.tls, timeout).await
+        self.send(run, &oauth::metadata_request(url), &definition.tls, timeout).await
+    }
+
+    /// Sends a request, unless its host has failed too often in this run.
+    async fn send(
+        &self,
+        run: &Run<'_>,
+        request: &oauth::Request,
+        tls: &Tls,
+        timeout: Duration,
+    ) -> Result<oauth::Answer, Rejection> {
+        run.hosts.allow(&request.url)?;
+        let result = self.world.server.send(request, tls, timeout).await;
+        run.hosts.note(&request.url, &result);
+        result
     }
 
     /// The time now, and how long a request that is sent now may take.
@@ -530,7 +565,7 @@ impl<P: Ports> Harvester<P> {
                     return Ok(Stored::Ours);
                 }
                 let now = self.world.clock.now();
-                let good = token::due(Some(current), &source.definition, &self.rule(source), false, now).is_none();
+                let good = token::due(Some(current), &source.definition, &self.rule(source), None, now).is_none();
                 let newer = current.metadata.as_ref().is_some_and(|other| other.issued_at >= document.issued_at);
                 if good && newer {
                     return Ok(Stored::Theirs);
@@ -578,7 +613,7 @@ fn held(source: &Arc<Source>, grant: GrantState) -> Granted {
 /// Nothing but a person can bring back a credential that was used up and whose successor could not be saved.
 fn grant_lost(source: &Source, error: &StoreError, token_is_stored: bool) -> SourceError {
     let token = if token_is_stored { "the new token is stored, but " } else { "" };
-    let what = source.definition.credential().in_words();
+    let what = source.definition.seed.as_ref().map(Seed::kind).unwrap_or_default().in_words();
     let message = format!(
         "{token}the {what} that came with the answer is lost, since it could not be saved ({error}): authorize anew and \
          put the {what} into the definition"

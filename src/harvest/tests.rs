@@ -1,21 +1,24 @@
 //! The use case with the world in memory and tokio's time paused: waits are measured, not waited for.
 
 mod credentials;
+mod edges;
 mod month;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::SecondsFormat;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::*;
 use crate::grant::{Forecast, GrantState, Lease};
+use crate::message::Message;
 use crate::oauth::{Answer, Body, Request};
 use crate::ports::{
-    AuthorizationServer, Clock, ForecastStore, GrantStore, IncidentStore, LeaseStore, Publisher, Put, Random,
-    SecretStore, TokenStore,
+    AuthorizationServer, Clock, ForecastStore, GrantStore, IncidentStore, LeaseStore, Publisher, Put, Random, Reading,
+    ReportStore, RosterStore, SecretStore, TokenStore,
 };
 use crate::source::{Secret, Seed, SourceName, Tls};
 use crate::token::TokenDocument;
@@ -53,7 +56,8 @@ impl Random for Half {
     }
 
     fn unique(&self) -> String {
-        "unique".to_owned()
+        static DRAWN: AtomicU32 = AtomicU32::new(0);
+        format!("unique-{}", DRAWN.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -61,16 +65,32 @@ impl Random for Half {
 struct Secrets {
     stored: RefCell<BTreeMap<String, String>>,
     reads: Cell<usize>,
+    /// Secrets that Secrets Manager does not hand out.
+    refused: RefCell<BTreeSet<String>>,
+    /// Whether the listing breaks off before anything is read.
+    is_down: Cell<bool>,
+    hangs: Cell<bool>,
 }
 
 impl SecretStore for Rc<Secrets> {
-    async fn read_all(&self) -> Result<Vec<Secret>, StoreError> {
+    async fn read_all(&self) -> Reading {
         self.reads.set(self.reads.get() + 1);
+        if self.hangs.get() {
+            std::future::pending::<()>().await;
+        }
+        if self.is_down.get() {
+            let broke_off = Some(StoreError("Secrets Manager BatchGetSecretValue: InternalServiceError".to_owned()));
+            return Reading { secrets: Vec::new(), broke_off };
+        }
         let secret = |(name, text): (&String, &String)| Secret {
             name: name.clone(),
-            content: Ok(SecretString::from(text.clone())),
+            content: if self.refused.borrow().contains(name) {
+                Err(SourceError::new(ErrorCode::SecretUnreadable, "AccessDeniedException"))
+            } else {
+                Ok(SecretString::from(text.clone()))
+            },
         };
-        Ok(self.stored.borrow().iter().map(secret).collect())
+        Reading { secrets: self.stored.borrow().iter().map(secret).collect(), broke_off: None }
     }
 }
 
@@ -147,9 +167,15 @@ impl TokenStore for Rc<Tokens> {
 struct State {
     grants: RefCell<BTreeMap<String, Tagged<GrantState>>>,
     leases: RefCell<BTreeMap<String, Tagged<Lease>>>,
-    incidents: RefCell<BTreeMap<String, Tagged<Incident>>>,
+    incidents: RefCell<BTreeMap<String, Advice<Incident>>>,
     incidents_refused: Cell<bool>,
-    forecasts: RefCell<BTreeMap<String, Tagged<Forecast>>>,
+    /// Whether what only advises can be read but not written.
+    is_read_only: Cell<bool>,
+    /// How long a write of an incident takes.
+    write_latency: Cell<Duration>,
+    forecasts: RefCell<BTreeMap<String, Advice<Forecast>>>,
+    roster: RefCell<Option<Advice<Roster>>>,
+    reports: RefCell<BTreeMap<String, Report>>,
     writes: Cell<usize>,
     /// How many saves of a grant are still to be refused.
     refusals: Cell<usize>,
@@ -167,6 +193,16 @@ impl State {
 
     fn is_leased(&self) -> bool {
         !self.leases.borrow().is_empty()
+    }
+
+    /// The open incident of a source.
+    fn incident(&self, source: &str) -> Option<Incident> {
+        self.incidents.borrow().get(source)?.value.clone()
+    }
+
+    async fn write(&self) -> Result<(), StoreError> {
+        tokio::time::sleep(self.write_latency.get()).await;
+        if self.is_read_only.get() { Err(StoreError("S3 PutObject: AccessDenied".to_owned())) } else { Ok(()) }
     }
 }
 
@@ -234,7 +270,7 @@ impl IncidentStore for Rc<State> {
         Ok(self.incidents.borrow().keys().cloned().collect())
     }
 
-    async fn read_incident(&self, source: &str) -> Result<Option<Tagged<Incident>>, StoreError> {
+    async fn read_incident(&self, source: &str) -> Result<Option<Advice<Incident>>, StoreError> {
         Ok(self.incidents.borrow().get(source).cloned())
     }
 
@@ -243,15 +279,18 @@ impl IncidentStore for Rc<State> {
         incident: &Incident,
         expected: Option<&str>,
     ) -> Result<Option<Tagged<Incident>>, StoreError> {
+        self.write().await?;
         if !is_stored(self.incidents.borrow().get(&incident.source), expected) {
             return Ok(None);
         }
         let kept = Tagged { value: incident.clone(), etag: self.etag() };
-        self.incidents.borrow_mut().insert(incident.source.clone(), kept.clone());
+        let stored = Tagged { value: Some(incident.clone()), etag: kept.etag.clone() };
+        self.incidents.borrow_mut().insert(incident.source.clone(), stored);
         Ok(Some(kept))
     }
 
     async fn close_incident(&self, source: &str, expected: &str) -> Result<(), StoreError> {
+        self.write().await?;
         if is_stored(self.incidents.borrow().get(source), Some(expected)) {
             self.incidents.borrow_mut().remove(source);
         }
@@ -260,7 +299,7 @@ impl IncidentStore for Rc<State> {
 }
 
 impl ForecastStore for Rc<State> {
-    async fn read_forecast(&self, source: &SourceName) -> Result<Option<Tagged<Forecast>>, StoreError> {
+    async fn read_forecast(&self, source: &SourceName) -> Result<Option<Advice<Forecast>>, StoreError> {
         Ok(self.forecasts.borrow().get(source.as_str()).cloned())
     }
 
@@ -270,9 +309,33 @@ impl ForecastStore for Rc<State> {
         forecast: &Forecast,
         expected: Option<&str>,
     ) -> Result<(), StoreError> {
+        self.write().await?;
         assert!(is_stored(self.forecasts.borrow().get(source.as_str()), expected));
-        let kept = Tagged { value: forecast.clone(), etag: self.etag() };
+        let kept = Tagged { value: Some(forecast.clone()), etag: self.etag() };
         self.forecasts.borrow_mut().insert(source.to_string(), kept);
+        Ok(())
+    }
+}
+
+impl RosterStore for Rc<State> {
+    async fn read_roster(&self) -> Result<Option<Advice<Roster>>, StoreError> {
+        Ok(self.roster.borrow().clone())
+    }
+
+    async fn keep_roster(&self, roster: &Roster, expected: Option<&str>) -> Result<Option<Tagged<Roster>>, StoreError> {
+        self.write().await?;
+        if !is_stored(self.roster.borrow().as_ref(), expected) {
+            return Ok(None);
+        }
+        let etag = self.etag();
+        self.roster.replace(Some(Tagged { value: Some(roster.clone()), etag: etag.clone() }));
+        Ok(Some(Tagged { value: roster.clone(), etag }))
+    }
+}
+
+impl ReportStore for Rc<State> {
+    async fn keep_report(&self, report: &Report) -> Result<(), StoreError> {
+        self.reports.borrow_mut().insert(report.key(), report.clone());
         Ok(())
     }
 }
@@ -306,48 +369,82 @@ struct Bench {
 impl Bench {
     /// With sources whose token endpoint's path is their name.
     fn new(sources: &[&str]) -> Self {
-        let (secrets, server, tokens, outbox) =
-            (Rc::<Secrets>::default(), Rc::<Server>::default(), Rc::<Tokens>::default(), Rc::<Outbox>::default());
-        let state = Rc::<State>::default();
-        let world = World {
-            clock: PausedClock(Instant::now()),
-            random: Half,
-            secrets: Rc::clone(&secrets),
-            server: Rc::clone(&server),
-            tokens: Rc::clone(&tokens),
-            state: Rc::clone(&state),
-            publisher: Rc::clone(&outbox),
-        };
+        Self::with_interval(TimeDelta::minutes(15), sources)
+    }
+
+    /// The same, with at most that long between two runs.
+    fn with_interval(schedule_interval: TimeDelta, sources: &[&str]) -> Self {
         let settings = Settings {
             environment: "test".to_owned(),
             token_bucket: "tokens".to_owned(),
+            state_bucket: "state".to_owned(),
+            runbook_url: "docs/runbook.md".to_owned(),
             secret_prefix: "harvest/".to_owned(),
-            schedule_interval: TimeDelta::minutes(15),
+            schedule_interval,
             max_concurrency: 32,
+            plain_http: PlainHttp::Refused,
         };
-        let bench = Self { secrets, server, tokens, state, outbox, harvester: Harvester::new(settings, world) };
+        let world = World {
+            clock: PausedClock(Instant::now()),
+            random: Half,
+            secrets: Rc::<Secrets>::default(),
+            server: Rc::<Server>::default(),
+            tokens: Rc::<Tokens>::default(),
+            state: Rc::<State>::default(),
+            publisher: Rc::<Outbox>::default(),
+        };
+        let bench = Self {
+            secrets: Rc::clone(&world.secrets),
+            server: Rc::clone(&world.server),
+            tokens: Rc::clone(&world.tokens),
+            state: Rc::clone(&world.state),
+            outbox: Rc::clone(&world.publisher),
+            harvester: Harvester::new(settings, world),
+        };
         for source in sources {
             bench.define(source, "secret");
         }
         bench
     }
 
+    /// Each source has a host of its own.
     fn define(&self, source: &str, client_secret: &str) {
-        let definition = json!({
-            "token_endpoint": format!("https://as.example.com/{source}"),
-            "client_id": "client",
-            "client_secret": client_secret,
-            "token_endpoint_auth_method": "client_secret_post",
-        });
-        self.secrets.stored.borrow_mut().insert(source.to_owned(), definition.to_string());
+        self.define_as(source, &client(source, client_secret));
     }
 
     fn define_rotating(&self, source: &str, refresh_token: &str) {
         let definition = json!({
-            "token_endpoint": format!("https://as.example.com/{source}"), "client_id": "c", "client_secret": "s",
+            "token_endpoint": format!("https://{source}.example.com/{source}"), "client_id": "c", "client_secret": "s",
             "refresh_token": refresh_token,
         });
-        self.secrets.stored.borrow_mut().insert(source.to_owned(), definition.to_string());
+        self.define_as(source, &definition);
+    }
+
+    /// Puts a secret.
+    fn define_as(&self, secret: &str, text: &Value) {
+        self.secrets.stored.borrow_mut().insert(secret.to_owned(), text.to_string());
+    }
+
+    /// The same world, and a function that knows nothing of it yet.
+    fn cold(&self) -> Self {
+        let world = &self.harvester.world;
+        let world = World {
+            clock: PausedClock(world.clock.0),
+            random: Half,
+            secrets: Rc::clone(&world.secrets),
+            server: Rc::clone(&world.server),
+            tokens: Rc::clone(&world.tokens),
+            state: Rc::clone(&world.state),
+            publisher: Rc::clone(&world.publisher),
+        };
+        Self {
+            secrets: Rc::clone(&self.secrets),
+            server: Rc::clone(&self.server),
+            tokens: Rc::clone(&self.tokens),
+            state: Rc::clone(&self.state),
+            outbox: Rc::clone(&self.outbox),
+            harvester: Harvester::new(self.harvester.settings.clone(), world),
+        }
     }
 
     /// A server that takes only the newest refresh token `r<n>`, and answers with the next; `seen` notes them all.
@@ -373,8 +470,32 @@ impl Bench {
     }
 
     async fn harvest(&self, event: &Event) -> Report {
+        self.try_harvest(event).await.expect("a report")
+    }
+
+    async fn try_harvest(&self, event: &Event) -> Result<Report, HarvestError> {
         let deadline = self.harvester.world.clock.now() + TimeDelta::minutes(1);
-        self.harvester.harvest(event, "run", deadline).await.expect("a report")
+        self.harvester.harvest(event, "run", deadline).await
+    }
+
+    /// The alerts that were sent since the last time.
+    fn alerts(&self) -> Vec<Message> {
+        let is_alert = |message: &Message| message.attributes[0].1 == "alert";
+        let messages = self.outbox.messages.take();
+        let (alerts, others) = messages.into_iter().partition(is_alert);
+        self.outbox.messages.replace(others);
+        alerts
+    }
+
+    fn subjects(&self) -> Vec<String> {
+        self.alerts().into_iter().map(|alert| alert.subject).collect()
+    }
+
+    /// Events and sources of the token messages that were sent since the last time.
+    fn token_events(&self) -> Vec<(String, String)> {
+        let of_kind = |message: Message, kind: &str| (message.attributes[0].1 == kind).then_some(message);
+        let messages = self.outbox.messages.take().into_iter().filter_map(|message| of_kind(message, "token"));
+        messages.map(|message| (message.attributes[2].1.clone(), message.attributes[3].1.clone())).collect()
     }
 
     async fn harvest_one(&self) -> SourceReport {
@@ -384,6 +505,20 @@ impl Bench {
     fn asked_at(&self) -> Vec<f64> {
         self.server.asked_at.take()
     }
+}
+
+/// A definition whose token endpoint's path is the source's name.
+fn client(source: &str, client_secret: &str) -> Value {
+    json!({
+        "token_endpoint": format!("https://{source}.example.com/{source}"),
+        "client_id": "client",
+        "client_secret": client_secret,
+        "token_endpoint_auth_method": "client_secret_post",
+    })
+}
+
+async fn minutes_pass(minutes: u64) {
+    tokio::time::advance(Duration::from_secs(minutes * 60)).await;
 }
 
 fn token(name: &str) -> Answer {
@@ -455,11 +590,11 @@ async fn repetitions_wait_with_exponential_jitter() {
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured_to_the_second() {
     let bench = Bench::new(&["a"]);
-    bench.answers("a", vec![throttled("7"), throttled("Fri, 20 Nov 2026 22:00:20 GMT"), token("t1")]);
+    bench.answers("a", vec![throttled("7"), throttled("Fri, 20 Nov 2026 22:00:16 GMT"), token("t1")]);
     let report = bench.harvest_one().await;
 
     assert_eq!((report.outcome, report.attempts), (Outcome::Refreshed, 3));
-    assert_eq!(bench.asked_at(), [0.0, 7.0, 20.0]);
+    assert_eq!(bench.asked_at(), [0.0, 7.0, 16.0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -471,6 +606,16 @@ async fn a_wait_beyond_the_deadline_is_deferred_at_once() {
     assert_eq!((report.outcome, code(&report), report.attempts), (Outcome::Deferred, Some("rate_limited"), 1));
     assert_eq!(report.duration_ms, 0);
     assert!(bench.outbox.messages.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_would_keep_others_waiting_is_deferred_at_once() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![throttled("11"), token("t1")]);
+    let report = bench.harvest_one().await;
+    assert_eq!((report.outcome, report.attempts), (Outcome::Deferred, 1));
+    minutes_pass(15).await;
+    assert_eq!(bench.harvest_one().await.outcome, Outcome::Refreshed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -540,7 +685,8 @@ async fn definitions_are_remembered_for_five_minutes() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_client_is_tried_once_more_if_its_definition_changed() {
     let bench = Bench::new(&["a"]);
-    bench.answers("a", vec![token("t1")]);
+    // It is due again at once, while the definitions are still known.
+    bench.answers("a", vec![answer(200, r#"{"access_token": "t1", "expires_in": 60}"#)]);
     bench.harvest_one().await;
     bench.define("a", "rotated");
     let script = |request: &Request| {
@@ -549,8 +695,7 @@ async fn a_refused_client_is_tried_once_more_if_its_definition_changed() {
     };
     bench.server.scripts.borrow_mut().insert("a".to_owned(), Box::new(script));
 
-    let event = Event { force: true, ..Event::default() };
-    let report = bench.harvest(&event).await.sources.remove(0);
+    let report = bench.harvest_one().await;
     assert_eq!((report.outcome, report.attempts, report.generation), (Outcome::Refreshed, 2, Some(2)));
 }
 
@@ -768,7 +913,8 @@ async fn two_harvests_at_once_send_one_request() {
 }
 
 fn held_until(seconds: i64) -> Tagged<Lease> {
-    let lease = Lease { run_id: "crashed".to_owned(), expires_at: start() + TimeDelta::seconds(seconds) };
+    let lease =
+        Lease { run_id: "crashed".to_owned(), expires_at: start() + TimeDelta::seconds(seconds), ..Lease::ended() };
     Tagged { value: lease, etag: "theirs".to_owned() }
 }
 

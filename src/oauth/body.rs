@@ -4,9 +4,9 @@ use roxmltree::Node;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::{Answer, Body};
+use super::{Answer, Body, LARGEST_ANSWER_BYTES};
 use crate::dialect::BodyFormat;
-use crate::text;
+use crate::text::Echoes;
 
 /// How deep XML is read.
 const DEEPEST: usize = 32;
@@ -15,7 +15,7 @@ const DEEPEST: usize = 32;
 pub(super) fn text(answer: &Answer) -> Result<&str, String> {
     let bytes = match &answer.body {
         Body::Whole(bytes) => bytes,
-        Body::TooLarge => return Err("it is larger than 1 MiB".to_owned()),
+        Body::TooLarge => return Err(format!("it is larger than {} KiB", LARGEST_ANSWER_BYTES / 1024)),
         Body::CutShort => return Err("it broke off".to_owned()),
     };
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
@@ -106,25 +106,29 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// Names and types of an answer's members, two levels deep, without any value.
-pub(super) fn shape(document: &Value) -> String {
+/// Names and types of an answer's members, two levels deep, without any value, and without secrets in the names.
+pub(super) fn shape(document: &Value, secrets: &Echoes<'_>) -> String {
     match document {
         Value::Object(members) if members.is_empty() => "it has no member".to_owned(),
-        Value::Object(members) => format!("it has {}", member_types(members, 1)),
+        Value::Object(members) => format!("it has {}", member_types(members, 1, secrets)),
         other => format!("it is JSON, but {}", type_name(other)),
     }
 }
 
-fn member_types(members: &Map<String, Value>, deeper: usize) -> String {
+fn member_types(members: &Map<String, Value>, deeper: usize, secrets: &Echoes<'_>) -> String {
     const MOST: usize = 20;
+    const LONGEST_NAME: usize = 40;
     let shown = members
         .iter()
         .take(MOST)
-        .map(|(name, value)| match value {
-            Value::Object(inner) if deeper > 0 && !inner.is_empty() => {
-                format!("{} (an object of {})", text::printable(name, 40), member_types(inner, deeper - 1))
+        .map(|(name, value)| {
+            let name = secrets.shown(name, LONGEST_NAME);
+            match value {
+                Value::Object(inner) if deeper > 0 && !inner.is_empty() => {
+                    format!("{name} (an object of {})", member_types(inner, deeper - 1, secrets))
+                }
+                _ => format!("{name} ({})", type_name(value)),
             }
-            _ => format!("{} ({})", text::printable(name, 40), type_name(value)),
         })
         .collect::<Vec<_>>()
         .join(", ");

@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::{Answer, Exchange, Rejection, body};
+use super::{Answer, Body, Exchange, Rejection, body};
 use crate::dialect::{ErrorClass, ErrorRule, Evidence, scalar_text};
 use crate::report::{ErrorCode, SourceError};
 use crate::retry::{self, Repeat};
-use crate::text::{self, Echoes};
+use crate::text::Echoes;
 
 /// Longest `provider_error`, in characters.
 const LONGEST_PROVIDER_ERROR: usize = 500;
@@ -81,6 +81,8 @@ impl Exchange<'_> {
         let status = answer.status;
         let stated = answer.header("retry-after").and_then(|value| retry::parse_retry_after(value, now));
         let retry_after = stated.or(usual_wait);
+        let basic = self.basic_credentials();
+        let secrets = self.secrets(&basic);
         let message = match code {
             ErrorCode::RateLimited => match stated {
                 Some(wait) => format!("the token endpoint asks to wait {} s (HTTP {status})", wait.as_secs()),
@@ -95,25 +97,26 @@ impl Exchange<'_> {
                 answer.redirects_to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default()
             ),
             ErrorCode::ResponseInvalid => {
-                let what = document.map_or_else(Clone::clone, body::shape);
+                let what = document.map_or_else(Clone::clone, |document| body::shape(document, &secrets));
                 format!("the answer holds no access token (HTTP {status}): {what}")
             }
             code => format!("{} (HTTP {status})", in_words(code)),
         };
         let passing =
             matches!(code, ErrorCode::RateLimited | ErrorCode::EndpointTimeout | ErrorCode::EndpointUnavailable);
+        // The server did what it was asked for, but nobody can read what came of it.
+        let broke_off =
+            code == ErrorCode::ResponseInvalid && (200..300).contains(&status) && matches!(answer.body, Body::CutShort);
         let provider_error = document.ok().and_then(|document| self.provider_error(document));
-        let provider_error = provider_error.map(|words| self.masked(&words));
+        let provider_error = provider_error.map(|words| secrets.shown(&words, LONGEST_PROVIDER_ERROR));
         Rejection {
-            repeat: if passing { Repeat::AfterBackoff(retry_after) } else { Repeat::Never },
-            // A gateway's errors: the server behind it may have answered.
-            answer_lost: matches!(status, 502 | 504),
+            repeat: if passing || broke_off { Repeat::AfterBackoff(retry_after) } else { Repeat::Never },
+            // The first two are a gateway's: the server behind it may have answered.
+            answer_lost: matches!(status, 502 | 504) || broke_off,
             client_refused: code == ErrorCode::InvalidClient
                 || status == 401 && !matches!(code, ErrorCode::InvalidGrant | ErrorCode::RateLimited),
             ..Rejection::terminal(
-                SourceError::new(code, self.masked(&message)).with_provider_error(
-                    provider_error.map(|words| words.chars().take(LONGEST_PROVIDER_ERROR).collect()),
-                ),
+                SourceError::new(code, secrets.shown(&message, usize::MAX)).with_provider_error(provider_error),
             )
         }
     }
@@ -131,16 +134,10 @@ impl Exchange<'_> {
         }
     }
 
-    /// Words of a server on one line, without any secret of the source, which it may have echoed.
-    ///
-    /// To be cut only afterwards, so that no half of a secret is left at the end.
-    fn masked(&self, words: &str) -> String {
-        let basic = self.basic_credentials();
+    /// All that a server may echo; `basic`: this exchange's [`basic_credentials`](Self::basic_credentials).
+    pub(super) fn secrets<'a>(&'a self, basic: &'a str) -> Echoes<'a> {
         let current = self.credential.map(SecretString::expose_secret);
-        let secrets = Echoes::of(self.definition.secrets().chain(current).chain([basic.as_str()]));
-        // Twice: making it printable may join what was apart.
-        let printable = text::printable(&secrets.masked(words), usize::MAX);
-        text::without_jwts(&secrets.masked(&printable))
+        Echoes::of(self.definition.secrets().chain(current).chain([basic]))
     }
 }
 

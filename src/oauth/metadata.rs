@@ -5,12 +5,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::{Answer, Exchange, Rejection, Request, body};
+use super::{Answer, Body, Exchange, Rejection, Request, body};
 use crate::dialect::{BodyFormat, RequestMethod};
 use crate::report::{ErrorCode, SourceError};
 use crate::retry::{self, Repeat};
 use crate::source::{ClientAuthentication, parse_endpoint_url};
-use crate::text;
 
 /// Where an issuer's metadata stands: RFC 8414 section 3.1, then OpenID Connect Discovery section 4.
 ///
@@ -69,13 +68,18 @@ impl Exchange<'_> {
             let mut rejection = self.rejection(answer, document.as_ref(), now);
             rejection.error.message = format!("metadata of the issuer: {}", rejection.error.message);
             rejection.client_refused = false;
+            // Nothing was sent that could be used up.
+            rejection.answer_lost = false;
             return Err(rejection);
         }
         let invalid = |reason: String| {
             let message = format!("metadata of the issuer: {reason}");
             Rejection::terminal(SourceError::new(ErrorCode::ResponseInvalid, message))
         };
-        let document = document.map_err(|what| invalid(format!("no usable answer: {what}")))?;
+        let document = document.map_err(|what| {
+            let rejection = invalid(format!("no usable answer: {what}"));
+            if matches!(answer.body, Body::CutShort) { Rejection::transient(rejection.error) } else { rejection }
+        })?;
         let stated = document.get("issuer").and_then(Value::as_str);
         if stated != Some(issuer) {
             return Err(invalid(match stated {
@@ -83,7 +87,10 @@ impl Exchange<'_> {
                     "it states the issuer {} a trailing slash; write `issuer` the same way",
                     if stated.ends_with('/') { "with" } else { "without" }
                 ),
-                Some(stated) => format!("it states another issuer ({})", text::printable(stated, 200)),
+                Some(stated) => {
+                    let basic = self.basic_credentials();
+                    format!("it states another issuer ({})", self.secrets(&basic).shown(stated, 200))
+                }
                 None => "it states no issuer".to_owned(),
             }));
         }
@@ -95,8 +102,8 @@ impl Exchange<'_> {
             .or_else(|| document.get("token_endpoint"))
             .and_then(Value::as_str)
             .ok_or_else(|| invalid("it names no token endpoint".to_owned()))?;
-        let url =
-            parse_endpoint_url(token_endpoint).map_err(|reason| invalid(format!("its token endpoint {reason}")))?;
+        let url = parse_endpoint_url(token_endpoint, self.definition.plain_http)
+            .map_err(|reason| invalid(format!("its token endpoint {reason}")))?;
         if url.scheme() == "http" && issuer.starts_with("https:") {
             return Err(invalid("its token endpoint is not https".to_owned()));
         }

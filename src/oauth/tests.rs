@@ -10,7 +10,7 @@ use url::{Url, form_urlencoded};
 
 use super::*;
 use crate::report::ErrorCode;
-use crate::source::Seed;
+use crate::source::{PlainHttp, Seed};
 
 fn definition(fields: &Value) -> Definition {
     let mut definition = json!({
@@ -19,7 +19,9 @@ fn definition(fields: &Value) -> Definition {
     for (name, value) in fields.as_object().expect("an object") {
         definition[name] = value.clone();
     }
-    Definition::parse(&definition.to_string()).expect("a valid definition").expect("an enabled source")
+    Definition::parse(&definition.to_string(), PlainHttp::Refused)
+        .expect("a valid definition")
+        .expect("an enabled source")
 }
 
 fn now() -> DateTime<Utc> {
@@ -310,9 +312,32 @@ fn an_unreadable_answer_says_what_it_is_without_its_values() {
     );
     let bytes = read(&answer(200, [b'{', 0xff, b'}'])).expect_err("no token").error.message;
     assert_eq!(bytes, "the answer holds no access token (HTTP 200): it is not UTF-8");
-    for (body, what) in [(Body::TooLarge, "it is larger than 1 MiB"), (Body::CutShort, "it broke off")] {
+    for (body, what) in [(Body::TooLarge, "it is larger than 128 KiB"), (Body::CutShort, "it broke off")] {
         let error = read(&Answer { body, ..answer(200, "") }).expect_err("no token").error;
         assert_eq!((error.code, error.message.ends_with(what)), (ErrorCode::ResponseInvalid, true), "{error}");
+    }
+}
+
+#[test]
+fn a_success_whose_body_breaks_off_is_a_lost_answer() {
+    let cut = |status: u16| read(&Answer::new(status, Body::CutShort)).expect_err("no token");
+    for status in [200, 201, 299] {
+        assert_eq!((cut(status).answer_lost, cut(status).repeat), (true, Repeat::AfterBackoff(None)), "{status}");
+        assert_eq!(cut(status).without_repeat_of_lost().repeat, Repeat::Never);
+    }
+    for status in [302, 400, 401] {
+        assert_eq!((cut(status).answer_lost, cut(status).repeat), (false, Repeat::Never), "{status}");
+    }
+    assert!(!read(&Answer::new(200, Body::TooLarge)).expect_err("no token").answer_lost);
+}
+
+#[test]
+fn metadata_that_breaks_off_is_asked_for_again_and_costs_no_grant() {
+    let definition = definition(&json!({"refresh_token": "first"}));
+    for status in [200, 502] {
+        let cut = Answer::new(status, Body::CutShort);
+        let rejection = exchange(&definition).read_metadata(&cut, "https://as.example.com", now()).expect_err("no URL");
+        assert_eq!((rejection.answer_lost, rejection.repeat), (false, Repeat::AfterBackoff(None)), "{status}");
     }
 }
 
@@ -387,6 +412,62 @@ fn what_a_server_echoes_elsewhere_is_masked_too() {
     assert!(echo.ends_with("it has *** (a string)"), "{echo}");
 }
 
+/// Longer than anything that is shown of a name.
+fn long_secret() -> String {
+    (0..64).map(|part| format!("s3cr3t-{part:02}~")).collect::<Vec<_>>().concat()
+}
+
+/// Fails if a text shows a part of the secret that would help to find it.
+#[track_caller]
+fn assert_without(secret: &str, text: &str) {
+    let shown = (16..=secret.len()).map(|end| &secret[end - 16..end]).find(|piece| text.contains(piece));
+    assert_eq!(shown, None, "{text}");
+}
+
+#[test]
+fn a_secret_is_masked_before_it_is_cut_where_a_server_makes_a_name_of_it() {
+    let secret = long_secret();
+    let definition = definition(&json!({"refresh_token": secret, "response": {"format": "form"}}));
+    let message =
+        |body: &str| exchange(&definition).read(&answer(200, body), now(), now()).expect_err("no token").error;
+    let echo = message(&secret).message;
+    assert!(echo.ends_with("it has *** (an empty string)"), "{echo}");
+    for encoded in [form_urlencoded::byte_serialize(secret.as_bytes()).collect(), format!("a%0Ab{secret}")] {
+        assert_without(&secret, &message(&encoded).message);
+    }
+
+    let jwt = format!("{}.{}", jwt(&json!({"iss": "client", "sub": "client"})), "c2ln".repeat(20));
+    let echo = rejected(200, &json!({"data": {jwt: 1}}).to_string()).error.message;
+    assert!(echo.ends_with("it has data (an object of *** (a number))"), "{echo}");
+}
+
+#[test]
+fn a_part_of_a_long_secret_is_masked_where_a_server_echoes_no_more() {
+    let secret = long_secret();
+    let definition = definition(&json!({"refresh_token": secret}));
+    for description in [
+        format!("token {}... is unknown", &secret[..50]),
+        format!("token ...{} is unknown", &secret[600..]),
+        format!("token {} is unknown", secret.replace("s3cr3t-1", "s3cr3t-1\n").replace('~', "%7e")),
+        format!("{}{}", "x".repeat(480), &secret[3..]),
+    ] {
+        let body = json!({"error": "invalid_grant", "error_description": description}).to_string();
+        let error = exchange(&definition).read(&answer(400, body), now(), now()).expect_err("no token").error;
+        assert_without(&secret, &error.provider_error.expect("words"));
+    }
+}
+
+#[test]
+fn a_secret_is_masked_before_it_is_cut_in_the_metadata_of_an_issuer() {
+    let secret = long_secret();
+    let definition = definition(&json!({"refresh_token": secret}));
+    let body = json!({"issuer": format!("{}{secret}", "x".repeat(170)), "token_endpoint": "https://a/"}).to_string();
+    let read = exchange(&definition).read_metadata(&answer(200, body), "https://as.example.com", now());
+    let message = read.expect_err("another issuer").error.message;
+    assert!(message.contains("it states another issuer (xxx"), "{message}");
+    assert_without(&secret, &message);
+}
+
 #[test]
 fn a_redirect_names_where_to_but_not_with_what() {
     let redirect = Answer { redirects_to: Some("https://login.example.com".to_owned()), ..answer(302, "") };
@@ -442,11 +523,29 @@ fn rfc8414_3_3_the_issuer_must_be_the_same_string() {
         (json!({"issuer": "https://as.example.com"}), "it names no token endpoint"),
         (
             json!({"issuer": "https://as.example.com", "token_endpoint": "http://127.0.0.1/token"}),
-            "its token endpoint is not https",
+            "its token endpoint must begin with https://",
         ),
     ] {
         assert_eq!(metadata(&body), Err(format!("metadata of the issuer: {message}")));
     }
+}
+
+#[test]
+fn what_metadata_names_may_be_plain_http_where_the_definition_may() {
+    let issuer = "http://127.0.0.1:9";
+    let body = json!({"issuer": issuer, "token_endpoint": "http://127.0.0.1:9/token"}).to_string();
+    let read = |plain_http: PlainHttp| {
+        let definition = Definition { plain_http, ..definition(&json!({})) };
+        exchange(&definition).read_metadata(&answer(200, body.as_str()), issuer, now()).map_err(|e| e.error.message)
+    };
+    assert_eq!(read(PlainHttp::OnLoopback).map(String::from).as_deref(), Ok("http://127.0.0.1:9/token"));
+    let refusal = "metadata of the issuer: its token endpoint must begin with https://";
+    assert_eq!(read(PlainHttp::Refused).map_err(|message| message == refusal), Err(true));
+
+    let body = json!({"issuer": "https://as.example.com", "token_endpoint": "http://127.0.0.1/token"}).to_string();
+    let definition = Definition { plain_http: PlainHttp::OnLoopback, ..definition(&json!({})) };
+    let read = exchange(&definition).read_metadata(&answer(200, body), "https://as.example.com", now());
+    assert_eq!(read.expect_err("a fault").error.message, "metadata of the issuer: its token endpoint is not https");
 }
 
 proptest! {

@@ -8,9 +8,12 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::fields::{Fields, Members, nearest, write_canonical};
+use super::fields::{Fields, nearest, write_canonical};
 use super::flow::{GrantCredential, Role};
-use super::{ClientAuthentication, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, Seed};
+use super::{
+    ClientAuthentication, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, PUBLIC_PARAMS, PlainHttp,
+    Seed,
+};
 use crate::assertion::JWT_BEARER;
 use crate::provider::{self, CUSTOM, Declaration};
 use crate::text;
@@ -104,20 +107,32 @@ const CLIENT: [&str; 11] = [
     "private_key",
 ];
 
-/// Fields whose values may never leave the process, not even as a hash that can be looked up.
-const SECRET_FIELDS: [&str; 3] = ["client_secret", "api_secret", "private_key"];
+/// Fields whose values may never leave the process, not even as a hash with which they could be guessed: whoever reads a
+/// token reads the published hash too, and may know all that goes into it but a password.
+const SECRET_FIELDS: [&str; 4] = ["client_secret", "api_secret", "private_key", "headers"];
+
+/// Fields that say nothing of how a token is got: another value makes nothing due, and ends no wait.
+const FIELDS_FOR_PEOPLE: [&str; 2] = ["owner", "runbook_url"];
 
 /// Secret fields whose change makes a token due, so that their hash is published.
 const HASHED_FIELDS: [&str; 2] = ["access_token", "refresh_token"];
 
-/// Reads a definition's members; `Ok(None)`: it is switched off, whatever else it says. The error is all that is wrong.
-pub(super) fn read(members: Members<Value>) -> Result<Option<Definition>, Vec<String>> {
+/// Reads a definition's members, some of which may have been given `twice`; `Ok(None)`: it is switched off, whatever else
+/// it says. The error is all that is wrong.
+pub(super) fn read(
+    members: Map<String, Value>,
+    twice: &[String],
+    plain_http: PlainHttp,
+) -> Result<Option<Definition>, Vec<String>> {
     let mut written = Fields::written(members, &FIELDS);
-    if written.values().get("enabled") == Some(&Value::Bool(false)) {
+    if written.values().get("enabled") == Some(&Value::Bool(false)) && twice.is_empty() {
         return Ok(None);
     }
+    for name in twice {
+        written.fault(name, "is given twice");
+    }
     written.boolean("enabled");
-    let definition = Reader::new(&mut written).definition(&mut written);
+    let definition = Reader::new(&mut written, plain_http).definition(&mut written);
     let faults = written.into_faults();
     match definition {
         Some(definition) if faults.is_empty() => Ok(Some(definition)),
@@ -154,10 +169,11 @@ pub(super) struct Reader {
     pub(super) variables: Option<BTreeMap<String, String>>,
     pub(super) base_url: Option<Url>,
     pub(super) issuer: Option<Endpoint>,
+    pub(super) plain_http: PlainHttp,
 }
 
 impl Reader {
-    fn new(written: &mut Fields) -> Self {
+    fn new(written: &mut Fields, plain_http: PlainHttp) -> Self {
         let provider = written.string("provider");
         let declaration = provider.as_deref().map_or_else(|| Some(Declaration::new()), provider::find);
         if declaration.is_none() {
@@ -183,8 +199,9 @@ impl Reader {
             grants: grants(&all),
             steps: all.get("steps").cloned(),
             variables: written.variables(provider.is_some()),
-            base_url: written.base_url(provider.is_some()),
-            issuer: written.issuer(),
+            base_url: written.base_url(provider.is_some(), plain_http),
+            issuer: written.issuer(plain_http),
+            plain_http,
             declared: without(&declared),
             written: without(written.values()),
             provider,
@@ -212,7 +229,7 @@ impl Reader {
         }
         let min_ttl = fields.duration("min_ttl", TimeDelta::zero());
         let default_expires_in = fields.duration("default_expires_in", TimeDelta::seconds(1));
-        let verify_url = fields.endpoint_url("verify_url");
+        let verify_url = fields.endpoint_url("verify_url", self.plain_http);
         let owner = fields.line("owner");
         let runbook_url = fields.link("runbook_url");
         let mutual = |flow: &Flow| matches!(flow.client_authentication, ClientAuthentication::MutualTls);
@@ -231,10 +248,11 @@ impl Reader {
             min_ttl: min_ttl.unwrap_or(DEFAULT_MIN_TTL),
             default_expires_in: default_expires_in.unwrap_or(DEFAULT_EXPIRES_IN),
             verify_url,
+            plain_http: self.plain_http,
             owner,
             runbook_url,
-            public_sha256: sha256(written.values(), Secrets::Excluded),
-            full_sha256: sha256(written.values(), Secrets::Included),
+            public_sha256: sha256(&without_secrets(written.values())),
+            full_sha256: sha256(written.values()),
         })
     }
 
@@ -406,9 +424,9 @@ impl Fields {
         Some(variables)
     }
 
-    fn base_url(&mut self, has_provider: bool) -> Option<Url> {
+    fn base_url(&mut self, has_provider: bool, plain_http: PlainHttp) -> Option<Url> {
         self.for_providers("base_url", has_provider);
-        self.url_without_query("base_url")
+        self.url_without_query("base_url", plain_http)
     }
 
     fn for_providers(&mut self, field: &str, has_provider: bool) {
@@ -417,13 +435,13 @@ impl Fields {
         }
     }
 
-    fn issuer(&mut self) -> Option<Endpoint> {
-        let url = self.url_without_query("issuer")?;
+    fn issuer(&mut self, plain_http: PlainHttp) -> Option<Endpoint> {
+        let url = self.url_without_query("issuer", plain_http)?;
         self.string("issuer").map(|identifier| Endpoint::Issuer { identifier, url })
     }
 
-    fn url_without_query(&mut self, field: &str) -> Option<Url> {
-        let url = self.endpoint_url(field)?;
+    fn url_without_query(&mut self, field: &str, plain_http: PlainHttp) -> Option<Url> {
+        let url = self.endpoint_url(field, plain_http)?;
         if url.query().is_some() {
             self.fault(field, "must not contain a query (?)");
             return None;
@@ -438,17 +456,11 @@ impl Fields {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Secrets {
-    Included,
-    Excluded,
-}
-
 /// SHA-256 over the fields by name, hex.
-fn sha256(written: &Map<String, Value>, secrets: Secrets) -> String {
+fn sha256(fields: &Map<String, Value>) -> String {
     let mut canonical = String::new();
-    for (name, value) in written.iter().collect::<BTreeMap<_, _>>() {
-        if secrets == Secrets::Excluded && SECRET_FIELDS.contains(&name.as_str()) {
+    for (name, value) in fields.iter().collect::<BTreeMap<_, _>>() {
+        if FIELDS_FOR_PEOPLE.contains(&name.as_str()) {
             continue;
         }
         canonical.push_str(name);
@@ -461,4 +473,31 @@ fn sha256(written: &Map<String, Value>, secrets: Secrets) -> String {
         canonical.push('\n');
     }
     text::sha256_hex(canonical.as_bytes())
+}
+
+/// A definition, or a section of it, without anything that may be secret.
+fn without_secrets(fields: &Map<String, Value>) -> Map<String, Value> {
+    let section = |value: &Value| match value {
+        Value::Object(section) => Value::Object(without_secrets(section)),
+        other => other.clone(),
+    };
+    let shown = fields.iter().filter(|(name, _)| !SECRET_FIELDS.contains(&name.as_str()));
+    shown
+        .filter_map(|(name, value)| {
+            let value = match (name.as_str(), value) {
+                ("params", Value::Object(params)) => {
+                    let public = params.iter().filter(|(name, _)| PUBLIC_PARAMS.contains(&name.as_str()));
+                    let public: Map<_, _> = public.map(|(name, value)| (name.clone(), value.clone())).collect();
+                    // One that is left out leaves no trace.
+                    (!public.is_empty()).then_some(Value::Object(public))?
+                }
+                ("grants", Value::Object(grants)) => {
+                    grants.iter().map(|(name, grant)| (name.clone(), section(grant))).collect()
+                }
+                ("steps", Value::Array(steps)) => steps.iter().map(section).collect(),
+                (_, other) => other.clone(),
+            };
+            Some((name.clone(), value))
+        })
+        .collect()
 }

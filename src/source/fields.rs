@@ -7,11 +7,11 @@ use chrono::TimeDelta;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{parse_ascii_url, parse_endpoint_url};
+use super::{PlainHttp, parse_ascii_url, parse_endpoint_url};
 use crate::dialect::Pointer;
 use crate::duration;
 use crate::report::{ErrorCode, SourceError};
@@ -19,6 +19,11 @@ use crate::text;
 
 /// Longest text that is shown to people as it is.
 const LONGEST_LINE: usize = 200;
+
+/// As much of a member's name as is shown.
+const LONGEST_NAME: usize = 64;
+
+const MUST_BE_AN_OBJECT: &str = "must be a JSON object";
 
 /// The members of a JSON object in their order, repeated names included.
 pub(super) struct Members<T>(pub(super) Vec<(String, T)>);
@@ -47,10 +52,102 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
     }
 }
 
+/// The members of a JSON object, and the names of those that stand twice in an object of it, at whatever depth
+/// (`params.audience`): of two, only the last would count, and nobody would hear of it.
+pub(super) fn read_object(json: &str) -> Result<(Map<String, Value>, Vec<String>), SourceError> {
+    let mut twice = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let value = WithoutLoss(&mut twice).deserialize(&mut deserializer).and_then(|value| {
+        deserializer.end()?;
+        Ok(value)
+    });
+    match value.map_err(|error| not_an_object(&error))? {
+        Value::Object(members) => Ok((members, twice)),
+        _ => Err(SourceError::new(ErrorCode::DefinitionInvalid, format!("the secret {MUST_BE_AN_OBJECT}"))),
+    }
+}
+
+/// Reads a value and notes where a member stands twice.
+struct WithoutLoss<'a>(&'a mut Vec<String>);
+
+impl WithoutLoss<'_> {
+    /// Puts a step before all places that were noted since there were `from` of them.
+    fn prefix(&mut self, from: usize, step: impl fmt::Display) {
+        for place in &mut self.0[from..] {
+            let dot = if place.starts_with('[') { "" } else { "." };
+            *place = format!("{step}{dot}{place}");
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for WithoutLoss<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for WithoutLoss<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        loop {
+            let noted = self.0.len();
+            let Some(value) = items.next_element_seed(WithoutLoss(self.0))? else { return Ok(Value::Array(values)) };
+            self.prefix(noted, format_args!("[{}]", values.len()));
+            values.push(value);
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let noted = self.0.len();
+            let value = map.next_value_seed(WithoutLoss(self.0))?;
+            self.prefix(noted, text::printable(&name, LONGEST_NAME));
+            if members.contains_key(&name) {
+                self.0.push(text::printable(&name, LONGEST_NAME));
+            }
+            members.insert(name, value);
+        }
+        Ok(Value::Object(members))
+    }
+}
+
 /// Says why a text is no JSON object. serde's words for type errors repeat the value, so they are not used.
 pub(super) fn not_an_object(error: &serde_json::Error) -> SourceError {
     let reason = match error.classify() {
-        serde_json::error::Category::Data => "must be a JSON object".to_owned(),
+        serde_json::error::Category::Data => MUST_BE_AN_OBJECT.to_owned(),
         _ => format!("is not JSON (line {}, column {})", error.line(), error.column()),
     };
     SourceError::new(ErrorCode::DefinitionInvalid, format!("the secret {reason}"))
@@ -69,14 +166,14 @@ impl Fields {
         Self { prefix: String::new(), values, faults: Vec::new() }
     }
 
-    /// Sorts the members of a definition as it was written; a `null` counts as absent.
-    pub(super) fn written(members: Members<Value>, known: &[&str]) -> Self {
+    /// The members of a definition as it was written; a `null` counts as absent.
+    pub(super) fn written(members: Map<String, Value>, known: &[&str]) -> Self {
         let mut fields = Self::new(Map::new());
-        for (name, value) in members.0 {
+        for (name, value) in members {
             if !known.contains(&name.as_str()) {
                 fields.unknown(&name, known);
-            } else if !value.is_null() && fields.values.insert(name.clone(), value).is_some() {
-                fields.fault(&name, "is given twice");
+            } else if !value.is_null() {
+                fields.values.insert(name, value);
             }
         }
         fields
@@ -177,7 +274,7 @@ impl Fields {
 
     fn unknown(&mut self, name: &str, known: &[&str]) {
         let nearest = nearest(name, known.iter().copied());
-        let shown = text::printable(name, 64);
+        let shown = text::printable(name, LONGEST_NAME);
         match nearest {
             Some(field) => self.fault(&shown, format_args!("is unknown; did you mean `{field}`?")),
             None => self.fault(&shown, "is unknown"),
@@ -209,7 +306,8 @@ impl Fields {
     /// A string that is shown to people.
     pub(super) fn line(&mut self, field: &str) -> Option<String> {
         let line = self.string(field)?;
-        if line.contains(char::is_control) || line.chars().count() > LONGEST_LINE {
+        let unfit = |character: char| character.is_control() || text::is_noncharacter(character);
+        if line.contains(unfit) || line.chars().count() > LONGEST_LINE {
             self.fault(field, format_args!("must be one line of at most {LONGEST_LINE} characters"));
             return None;
         }
@@ -247,9 +345,9 @@ impl Fields {
         None
     }
 
-    pub(super) fn endpoint_url(&mut self, field: &str) -> Option<Url> {
+    pub(super) fn endpoint_url(&mut self, field: &str, plain_http: PlainHttp) -> Option<Url> {
         let text = self.string(field)?;
-        match parse_endpoint_url(&text) {
+        match parse_endpoint_url(&text, plain_http) {
             Ok(url) => Some(url),
             Err(reason) => {
                 self.fault(field, reason);

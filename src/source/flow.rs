@@ -160,12 +160,12 @@ impl Reader {
         }
         let declared = is_step || !self.written.contains_key("token_endpoint");
         let Some(provider) = &self.provider else {
-            return fields.endpoint_url("token_endpoint").map(Endpoint::Token);
+            return fields.endpoint_url("token_endpoint", self.plain_http).map(Endpoint::Token);
         };
         let template = fields.string("token_endpoint")?;
         let base_url = self.base_url.as_ref().filter(|_| declared || provider == CUSTOM);
         let resolved = self.resolve(fields, &template, base_url)?;
-        match parse_endpoint_url(&resolved) {
+        match parse_endpoint_url(&resolved, self.plain_http) {
             Ok(url) => Some(Endpoint::Token(url)),
             Err(reason) => {
                 fields.fault(if resolved == template { "token_endpoint" } else { "variables" }, reason);

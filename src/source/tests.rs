@@ -2,10 +2,13 @@ use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::{Catalog, ClientAuthentication, Credential, Definition, Endpoint, Flow, Secret, Seed, SourceName};
+use super::{
+    Catalog, ClientAuthentication, Credential, Definition, Endpoint, Flow, PlainHttp, Secret, Seed, SourceName,
+};
 use crate::assertion::JWT_BEARER;
 use crate::dialect::RequestMethod;
 use crate::provider;
+use crate::text;
 
 const SECRET: &str = "hunter2-do-not-show";
 
@@ -23,11 +26,15 @@ fn with(fields: &Value) -> String {
 }
 
 fn parse(fields: &Value) -> Definition {
-    Definition::parse(&with(fields)).expect("a valid definition").expect("an enabled source")
+    Definition::parse(&with(fields), PlainHttp::OnLoopback).expect("a valid definition").expect("an enabled source")
 }
 
 fn fault(definition: &str) -> String {
-    let error = Definition::parse(definition).expect_err("a fault");
+    refusal(definition, PlainHttp::OnLoopback)
+}
+
+fn refusal(definition: &str, plain_http: PlainHttp) -> String {
+    let error = Definition::parse(definition, plain_http).expect_err("a fault");
     assert_eq!(error.code.as_str(), "definition_invalid");
     assert!(!error.message.contains(SECRET), "{}", error.message);
     error.message
@@ -356,7 +363,9 @@ fn what_contradicts_itself_in_grants_and_steps_is_named() {
 
 #[test]
 fn a_disabled_definition_is_left_out_whatever_else_it_says() {
-    assert!(Definition::parse(r#"{"enabled": false, "tokn_endpoint": 1}"#).expect("no fault").is_none());
+    assert!(
+        Definition::parse(r#"{"enabled": false, "tokn_endpoint": 1}"#, PlainHttp::Refused).expect("no fault").is_none()
+    );
 }
 
 #[test]
@@ -365,14 +374,8 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         (json!({"client_secrt": SECRET}), "`client_secrt` is unknown; did you mean `client_secret`?"),
         (json!({"xyzzy": SECRET}), "`xyzzy` is unknown"),
         (json!({"token_endpoint": null}), "`token_endpoint` is required (or `issuer`, or `provider`)"),
-        (
-            json!({"token_endpoint": "http://as.example.com/token"}),
-            "`token_endpoint` must begin with https:// (http:// is allowed for loopback addresses only)",
-        ),
-        (
-            json!({"token_endpoint": "http://127.0.0.1.example.com/token"}),
-            "`token_endpoint` must begin with https:// (http:// is allowed for loopback addresses only)",
-        ),
+        (json!({"token_endpoint": "http://as.example.com/token"}), "`token_endpoint` must begin with https://"),
+        (json!({"token_endpoint": "http://127.0.0.1.example.com/token"}), "`token_endpoint` must begin with https://"),
         (
             json!({"token_endpoint": format!("https://user:{SECRET}@as.example.com/")}),
             "`token_endpoint` must not contain a user name or password",
@@ -436,13 +439,11 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
         (json!({"min_ttl": "10"}), "`min_ttl` must be a duration of at most 366d such as 90s, 15m, 12h or 7d"),
         (json!({"min_ttl": 600}), "`min_ttl` must be a string"),
         (json!({"default_expires_in": "0s"}), "`default_expires_in` must be longer"),
-        (
-            json!({"verify_url": "http://api.example.com"}),
-            "`verify_url` must begin with https:// (http:// is allowed for loopback addresses only)",
-        ),
+        (json!({"verify_url": "http://api.example.com"}), "`verify_url` must begin with https://"),
         (json!({"runbook_url": "wiki"}), "`runbook_url` must be a URL such as https://wiki.example.com/runbook"),
         (json!({"owner": ["me"]}), "`owner` must be a string"),
         (json!({"owner": "a\nb"}), "`owner` must be one line of at most 200 characters"),
+        (json!({"owner": "a\u{ffff}b"}), "`owner` must be one line of at most 200 characters"),
         (json!({"enabled": "no"}), "`enabled` must be true or false"),
         (json!({"provider": "acme-crm"}), "`provider` is unknown; `custom` is for one of your own"),
         (json!({"provider": "congito"}), "`provider` is unknown; did you mean `cognito`?"),
@@ -462,6 +463,56 @@ fn every_fault_names_its_field_and_reason_and_no_value() {
 }
 
 #[test]
+fn a_fault_can_be_shown_whatever_its_field_is_named() {
+    let message = fault(&with(&json!({"grants": {"a\nb\u{ffff}c\u{202e}d": 5}})));
+    assert!(message.contains("`grants.a b c d` must be an object"), "{message}");
+}
+
+#[test]
+fn plain_http_is_refused_in_every_url_unless_loopback_is_allowed() {
+    let at_loopback = ["http://127.0.0.1:9001/2018-06-01/runtime", "http://localhost/", "http://[::1]:9/a"];
+    let cognito = |fields: Value| {
+        let mut definition = json!({"token_endpoint": null, "provider": "cognito"});
+        definition.as_object_mut().expect("an object").extend(fields.as_object().expect("fields").clone());
+        definition
+    };
+    let custom = |url: &str| json!({"provider": "custom", "token_endpoint": url});
+    for url in at_loopback {
+        for (fields, field) in [
+            (json!({"token_endpoint": url}), "token_endpoint"),
+            (custom(url), "token_endpoint"),
+            (json!({"token_endpoint": null, "issuer": url}), "issuer"),
+            (json!({"verify_url": url}), "verify_url"),
+            (cognito(json!({"base_url": url, "variables": {"domain": "d"}})), "base_url"),
+            (
+                json!({"grants": {"client_credentials": {"token_endpoint": url}}, "token_endpoint": null}),
+                "token_endpoint",
+            ),
+            (json!({"steps": [{"token_endpoint": url}]}), "steps[0].token_endpoint"),
+            (json!({"provider": "custom", "steps": [{"token_endpoint": url}]}), "steps[0].token_endpoint"),
+        ] {
+            parse(&fields);
+            let message = refusal(&with(&fields), PlainHttp::Refused);
+            let expected = format!("`{field}` must begin with https://");
+            assert!(message.split("; ").any(|fault| fault == expected), "{fields}: {message}");
+        }
+    }
+    let filled = json!({
+        "provider": "custom", "token_endpoint": "{scheme}://127.0.0.1:9001/", "variables": {"scheme": "http"},
+    });
+    parse(&filled);
+    assert_eq!(refusal(&with(&filled), PlainHttp::Refused), "`variables` must begin with https://");
+    for url in
+        ["http://as.example.com/", "http://169.254.169.254/", "http://127.0.0.1.example.com/", "ftp://127.0.0.1/"]
+    {
+        let message = refusal(&with(&json!({"verify_url": url})), PlainHttp::OnLoopback);
+        assert_eq!(message, "`verify_url` must begin with https://", "{url}");
+    }
+    let link = with(&json!({"runbook_url": "http://wiki.example.com/"}));
+    assert!(Definition::parse(&link, PlainHttp::Refused).is_ok(), "nothing calls it");
+}
+
+#[test]
 fn all_faults_of_a_definition_are_told_at_once() {
     let message = fault(&with(&json!({"client_id": 1, "scope": 2, "min_ttl": "x"})));
     assert_eq!(message.matches("; ").count(), 2, "{message}");
@@ -474,6 +525,36 @@ fn a_field_given_twice_is_a_fault() {
 }
 
 #[test]
+fn a_member_given_twice_is_a_fault_at_any_depth() {
+    let inserted = |members: &str| minimal().to_string().replacen('{', &format!("{{{members},"), 1);
+    for (members, expected) in [
+        (r#""params": {"audience": "a", "audience": "b"}"#, "`params.audience` is given twice"),
+        (r#""params": {"a": "a", "\u0061": "b", "a": "c"}"#, "`params.a` is given twice"),
+        (r#""scope": null, "scope": "read""#, "`scope` is given twice"),
+        (
+            r#""errors": [{"status": 400, "class": "transient"}, {"status": 4, "class": "throttled", "status": 429}]"#,
+            "`errors[1].status` is given twice",
+        ),
+        (
+            r#""grants": {"client_credentials": {}, "client_credentials": {"params": {"a": "x", "a": "y"}}}"#,
+            "`grants.client_credentials.params.a` is given twice; `grants.client_credentials` is given twice",
+        ),
+        (r#""params": {"a\nb": "x", "a\nb": "y"}"#, "`params.a b` is given twice"),
+        (r#""owner": "one", "owner": "two", "client_id": 5"#, "`client_id` is given twice; `owner` is given twice"),
+        (r#""enabled": true, "enabled": false"#, "`enabled` is given twice"),
+    ] {
+        let mut told: Vec<_> = fault(&inserted(members)).split("; ").map(str::to_owned).collect();
+        told.sort();
+        assert_eq!(told.join("; "), expected, "{members}");
+    }
+    let secret = format!(r#""headers": {{"X-Key": "{SECRET}", "X-Key": "{SECRET}"}}"#);
+    assert_eq!(fault(&inserted(&secret)), "`headers.X-Key` is given twice");
+    let deep = "[".repeat(120) + r#"{"a": 1, "a": 2}"# + &"]".repeat(120);
+    let deep = fault(&inserted(&format!(r#""params": {deep}"#)));
+    assert!(deep.contains(&format!("`params{}.a` is given twice", "[0]".repeat(120))), "{deep}");
+}
+
+#[test]
 fn what_is_no_json_object_says_so_without_its_text() {
     assert_eq!(fault(SECRET), "the secret is not JSON (line 1, column 1)");
     assert_eq!(fault(""), "the secret is not JSON (line 1, column 0)");
@@ -481,12 +562,14 @@ fn what_is_no_json_object_says_so_without_its_text() {
     assert_eq!(fault(&format!("\"{SECRET}\"")), "the secret must be a JSON object");
 }
 
+/// A definition's hashes: what everybody may read, and what stays in the state bucket.
+fn hashes(fields: &Value) -> (String, String) {
+    let definition = parse(fields);
+    (definition.public_sha256, definition.full_sha256)
+}
+
 #[test]
 fn the_published_hash_ignores_secrets_but_follows_the_first_credential() {
-    let hashes = |fields: &Value| {
-        let definition = parse(fields);
-        (definition.public_sha256, definition.full_sha256)
-    };
     let (public, full) = hashes(&json!({}));
     let (other_secret_public, other_secret_full) = hashes(&json!({"client_secret": "another"}));
     assert_eq!(public, other_secret_public);
@@ -497,12 +580,69 @@ fn the_published_hash_ignores_secrets_but_follows_the_first_credential() {
 }
 
 #[test]
+fn the_published_hash_holds_nothing_that_could_be_guessed_with_it() {
+    let step = |fields: Value| {
+        let mut step = json!({"token_endpoint": "https://as.example.com/exchange"});
+        step.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        json!({"steps": [step]})
+    };
+    let grant = |fields: Value| json!({"grants": {"client_credentials": fields}});
+    for (before, after) in [
+        (json!({}), json!({"params": {"password": "Summer2026!"}})),
+        (json!({"params": {"password": "a"}}), json!({"params": {"password": "b"}})),
+        (
+            json!({"params": {"audience": "x", "username": "a"}}),
+            json!({"params": {"audience": "x", "username": "b", "password": "c"}}),
+        ),
+        (json!({}), json!({"headers": {"X-Api-Key": "a"}})),
+        (grant(json!({})), grant(json!({"params": {"password": "a"}, "headers": {"X-Api-Key": "a"}}))),
+        (step(json!({})), step(json!({"params": {"password": "a"}, "headers": {"X-Api-Key": "a"}}))),
+    ] {
+        let ((public, full), (public_after, full_after)) = (hashes(&before), hashes(&after));
+        assert_eq!(public, public_after, "{before} {after}");
+        assert_ne!(full, full_after, "{before} {after}");
+    }
+    for (before, after) in [
+        (json!({}), json!({"params": {"audience": "x"}})),
+        (json!({"params": {"resource": "x"}}), json!({"params": {"resource": ["x", "y"]}})),
+        (grant(json!({})), grant(json!({"params": {"audience": "x"}}))),
+        (grant(json!({})), grant(json!({"scope": "read"}))),
+        (step(json!({})), step(json!({"params": {"resource": "x"}}))),
+        (step(json!({})), step(json!({"scope": "read"}))),
+    ] {
+        assert_ne!(hashes(&before).0, hashes(&after).0, "{before} {after}");
+    }
+}
+
+#[test]
+fn whom_to_ask_and_what_to_do_is_in_no_hash() {
+    let hashes_before = hashes(&json!({}));
+    assert_eq!(hashes_before, hashes(&json!({"owner": "crm-team", "runbook_url": "https://wiki.example.com/"})));
+}
+
+/// Another form would make every token of every deployment due at once.
+#[test]
+fn the_published_hash_has_the_form_that_tokens_were_stored_with() {
+    let canonical = "client_id=\"client\"\nparams={\"audience\":\"x\",}\nrefresh_token=\
+                     7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed\n\
+                     token_endpoint=\"https://as.example.com/token\"\n";
+    let (public, _) = hashes(&json!({"refresh_token": "one", "params": {"audience": "x"}}));
+    assert_eq!(public, text::sha256_hex(canonical.as_bytes()));
+}
+
+#[test]
 fn the_hashes_do_not_depend_on_the_order_of_members() {
-    let parse = |text: &str| Definition::parse(text).unwrap().unwrap().full_sha256;
-    assert_eq!(
-        parse(r#"{"token_endpoint":"https://a/","client_id":"c","client_secret":"s","params":{"a":"1","b":"2"}}"#),
-        parse(r#"{"params":{"b":"2","a":"1"},"client_secret":"s","client_id":"c","token_endpoint":"https://a/"}"#),
+    let parse = |text: &str| Definition::parse(text, PlainHttp::Refused).unwrap().unwrap();
+    let one = parse(
+        r#"{"token_endpoint":"https://a/","client_id":"c","client_secret":"s","params":{"audience":"1","b":"2"},
+            "grants":{"client_credentials":{"params":{"audience":"1","b":"2"},"scope":"x"}},
+            "steps":[{"token_endpoint":"https://b/","params":{"audience":"1","b":"2"}}]}"#,
     );
+    let other = parse(
+        r#"{"steps":[{"params":{"b":"2","audience":"1"},"token_endpoint":"https://b/"}],"grants":{"client_credentials":{"scope":"x","params":{"b":"2","audience":"1"}}},
+            "params":{"b":"2","audience":"1"},"client_secret":"s","client_id":"c","token_endpoint":"https://a/"}"#,
+    );
+    assert_eq!((one.public_sha256, one.full_sha256), (other.public_sha256, other.full_sha256));
 }
 
 #[test]
@@ -519,6 +659,7 @@ fn catalog(secrets: &[(&str, String)]) -> Catalog {
             .iter()
             .map(|(name, text)| Secret { name: (*name).to_owned(), content: Ok(SecretString::from(text.clone())) })
             .collect(),
+        PlainHttp::Refused,
     )
 }
 
@@ -570,6 +711,26 @@ fn what_stands_beside_packed_sources_is_a_fault_of_the_secret_alone() {
     );
     let no_object = catalog(&[("pack", r#"{"sources": ["a"]}"#.to_owned())]);
     assert_eq!(entries(&no_object), [("pack", "`sources` must be an object of names and definitions")]);
+}
+
+#[test]
+fn packed_sources_given_twice_are_a_fault_of_the_secret_and_no_source_vanishes() {
+    let twice = format!(r#"{{"sources": {{"a": {0}}}, "sources": {{"b": {0}, "a": {0}}}, "x": 1}}"#, minimal());
+    assert_eq!(
+        entries(&catalog(&[("pack", twice)])),
+        [
+            ("a", "defined twice in the secret `pack`"),
+            ("b", "ok"),
+            ("pack", "`sources` is given twice; `x` can't stand beside `sources`"),
+        ]
+    );
+    let nested = json!({"sources": {"a": minimal(), "b": {}}}).to_string();
+    let nested = nested.replace("{}", &minimal().to_string().replacen('{', r#"{"params": {"p": "1", "p": "2"},"#, 1));
+    assert_eq!(
+        entries(&catalog(&[("pack", nested)])),
+        [("a", "ok"), ("b", "`params.p` is given twice")],
+        "one source's trouble is its own"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use wiremock::{MockServer, ResponseTemplate};
 
+use token_harvester::oauth::LARGEST_ANSWER_BYTES;
 use token_harvester::report::{ErrorCode, Outcome, Report, SourceError};
 
 use crate::support::deployment::Deployment;
@@ -57,6 +58,23 @@ fn error<'a>(report: &'a Report, source: &str) -> &'a SourceError {
     line(report, source).error.as_ref().expect("an error")
 }
 
+/// A good answer of so many bytes.
+fn token_of_size(bytes: usize) -> String {
+    let around = json!({"access_token": "token", "padding": ""}).to_string();
+    json!({"access_token": "token", "padding": "x".repeat(bytes - around.len())}).to_string()
+}
+
+#[tokio::test]
+async fn the_largest_answer_is_read_whole() {
+    let server = MockServer::start().await;
+    let text = token_of_size(128 * 1024);
+    answer_at(&server, "/token", ResponseTemplate::new(200).set_body_raw(text, "application/json")).await;
+    let deployment = Deployment::new().await;
+    deployment.define("acme", client_at(&format!("{}/token", server.uri()))).await;
+
+    assert_refreshed(&deployment.harvest_due().await, "acme", 1);
+}
+
 #[tokio::test]
 async fn no_bad_answer_costs_a_good_token() {
     use ErrorCode::{
@@ -73,7 +91,7 @@ async fn no_bad_answer_costs_a_good_token() {
         ("html-502", page(502), EndpointUnavailable, 4, "(HTTP 502)"),
         ("empty", status(200), ResponseInvalid, 1, "it is empty"),
         ("no-content", status(204), ResponseInvalid, 1, "(HTTP 204): it is empty"),
-        ("huge", text(&"x".repeat(2 << 20)), ResponseInvalid, 1, "it is larger than 1 MiB"),
+        ("huge", text(&token_of_size(LARGEST_ANSWER_BYTES + 1)), ResponseInvalid, 1, "it is larger than 128 KiB"),
         ("huge-500", status(500).set_body_string("x".repeat(2 << 20)), EndpointUnavailable, 4, "(HTTP 500)"),
         ("latin1", status(200).set_body_raw(latin1, "application/json"), ResponseInvalid, 1, "it is not UTF-8"),
         ("broken", text(r#"{"access_token": "x"#), ResponseInvalid, 1, "it is broken JSON"),
@@ -215,7 +233,7 @@ async fn connections_that_break_or_never_come_about_are_tried_again_and_told_apa
     let report = aftermath.harvest(AMPLE).await;
 
     for (source, code, attempts, message) in [
-        ("cut", ErrorCode::ResponseInvalid, 1, "the answer holds no access token (HTTP 200): it broke off"),
+        ("cut", ErrorCode::ResponseInvalid, 4, "the answer holds no access token (HTTP 200): it broke off"),
         ("reset", ErrorCode::EndpointUnreachable, 4, "the connection broke before an answer came: "),
         ("garbage", ErrorCode::EndpointUnreachable, 4, "the connection broke before an answer came: "),
         ("closed", ErrorCode::EndpointUnreachable, 4, "no connection to the endpoint: "),
@@ -224,6 +242,25 @@ async fn connections_that_break_or_never_come_about_are_tried_again_and_told_apa
         assert!(assert_failed(&report, source, code).starts_with(message), "{:#?}", error(&report, source));
         assert_eq!((line(&report, source).attempts, error(&report, source).retryable), (attempts, true), "{source}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_asked_for_again_but_not_with_a_grant_that_it_may_have_used_up() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n";
+    let truncated = || Reply::Send(format!(r#"{head}{{"access_token": "half-a-tok"#).into_bytes());
+    let server = || Scripted::plain(vec![truncated(), Reply::Send(sockets::granted("token"))]);
+    let (plain, rotating) = (server().await, server().await);
+    let deployment = Deployment::new().await;
+    deployment.define("plain", client_at(&plain.url)).await;
+    deployment.define("rotating", and(client_at(&rotating.url), json!({"refresh_token": "first"}))).await;
+
+    let report = deployment.harvest_due().await;
+
+    assert_refreshed(&report, "plain", 1);
+    assert_failed(&report, "rotating", ErrorCode::ResponseInvalid);
+    assert_eq!((plain.requests().len(), rotating.requests().len()), (2, 1));
+    let incident = deployment.state("incidents/rotating.json").await.expect("an incident");
+    assert!(incident["lost_with"].is_string(), "{incident}");
 }
 
 #[tokio::test]

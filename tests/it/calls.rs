@@ -67,6 +67,10 @@ async fn a_due_source_costs_a_look_and_a_write_and_a_fresh_one_a_look() {
         ("HEAD tokens", SOURCES),
         ("PUT tokens", SOURCES),
         ("PublishBatch", SOURCES.div_ceil(10)),
+        // What earlier runs remember, what this one has announced, and its report.
+        ("GET catalog.json", 1),
+        ("PUT catalog.json", 1),
+        ("PUT reports", 1),
     ]);
     assert_eq!(counted.calls().await, due);
 
@@ -76,7 +80,12 @@ async fn a_due_source_costs_a_look_and_a_write_and_a_fresh_one_a_look() {
 
     // Cold again.
     assert_eq!(deployment.harvest_due().await.fresh, SOURCES);
-    let fresh = calls([("BatchGetSecretValue", SOURCES.div_ceil(20)), ("LIST", 1), ("HEAD tokens", SOURCES)]);
+    let fresh = calls([
+        ("BatchGetSecretValue", SOURCES.div_ceil(20)),
+        ("LIST", 1),
+        ("HEAD tokens", SOURCES),
+        ("GET catalog.json", 1),
+    ]);
     assert_eq!(counted.calls().await, fresh);
 }
 
@@ -92,8 +101,16 @@ async fn packed_sources_cost_one_read_for_twenty_secrets() {
 
     let event = json!({"sources": ["s0-0"]});
     assert_eq!(deployment.harvest(event).await.refreshed, 1);
-    let one =
-        calls([("BatchGetSecretValue", 2), ("LIST", 1), ("HEAD tokens", 1), ("PUT tokens", 1), ("PublishBatch", 1)]);
+    let one = calls([
+        ("BatchGetSecretValue", 2),
+        ("LIST", 1),
+        ("HEAD tokens", 1),
+        ("PUT tokens", 1),
+        ("PublishBatch", 1),
+        ("GET catalog.json", 1),
+        ("PUT catalog.json", 1),
+        ("PUT reports", 1),
+    ]);
     assert_eq!(counted.calls().await, one);
 }
 
@@ -117,6 +134,9 @@ async fn a_rotating_source_costs_its_lease_and_its_grant_besides() {
         ("DELETE leases", 1),
         ("LIST", 1),
         ("PublishBatch", 1),
+        ("GET catalog.json", 1),
+        ("PUT catalog.json", 1),
+        ("PUT reports", 1),
     ];
     let mut first = calls(rotated);
     first.insert("BatchGetSecretValue".to_owned(), 1);

@@ -130,6 +130,39 @@ async fn a_name_that_is_defined_twice_fails_whichever_definition_was_meant() {
 }
 
 #[tokio::test]
+async fn loopback_is_called_only_where_the_environment_allows_it() {
+    let server = granting().await;
+    answer_rest(&server, granted("token")).await;
+    for variable in ["0", ""] {
+        let deployment = Deployment::new().await.with("ALLOW_LOOPBACK_HTTP", variable);
+        let https = json!({"token_endpoint": "https://as.example.com/"});
+        let sources = [
+            ("token-endpoint", client_of(&server), "`token_endpoint` must begin with https://"),
+            (
+                "issuer",
+                json!({"issuer": server.uri(), "client_id": "c", "client_secret": "s"}),
+                "`issuer` must begin with https://",
+            ),
+            (
+                "verify-url",
+                and(and(client_of(&server), https.clone()), json!({"verify_url": server.uri()})),
+                "`verify_url` must begin with https://",
+            ),
+        ];
+        for (name, definition, _) in &sources {
+            deployment.define(name, definition).await;
+        }
+
+        let report = deployment.harvest_due().await;
+
+        for (name, _, fault) in sources {
+            assert_eq!(assert_failed(&report, name, ErrorCode::DefinitionInvalid), fault);
+        }
+        assert!(requests(&server).await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn bad_definitions_fail_alone_with_their_field_named_and_no_value_shown() {
     let deployment = Deployment::new().await;
     let server = granting().await;
@@ -236,7 +269,7 @@ async fn unreadable_definitions_fail_the_function() {
 
     let error = deployment.try_harvest(json!({})).await.expect_err("a failure");
 
-    assert!(matches!(error, HarvestError::DefinitionsUnreadable(_)));
+    assert!(matches!(error, HarvestError::DefinitionsUnreadable { report: None, .. }));
     assert_eq!(
         error.to_string(),
         "the sources' definitions could not be read: Secrets Manager BatchGetSecretValue: AccessDeniedException: not \
@@ -281,12 +314,15 @@ async fn a_refused_client_is_read_anew_and_tried_once_more_if_it_changed() {
         let (deployment, server) = with_an_outdated_secret(refusal).await;
         deployment.define("acme", posting(&server, "old")).await;
         let harvester = deployment.harvester();
-        let run = async || deployment.run(&harvester, &json!({"force": true}), LIMIT).await.expect("a report");
-        let report = run().await;
+        let run = async |event| deployment.run(&harvester, &event, LIMIT).await.expect("a report");
+        let report = run(json!({"force": true})).await;
         assert_eq!((line(&report, "acme").outcome, line(&report, "acme").attempts), (Outcome::Failed, 1));
 
+        // A run that nobody asks for relies on what was read a moment ago.
+        deployment.clock.put_forward(chrono::TimeDelta::minutes(20));
+        run(json!({"dry_run": true})).await;
         deployment.redefine("acme", posting(&server, "new")).await;
-        let report = run().await;
+        let report = run(json!({})).await;
 
         assert_refreshed(&report, "acme", 1);
         assert_eq!(line(&report, "acme").attempts, 2);
@@ -318,11 +354,13 @@ async fn a_client_that_is_refused_with_its_new_secret_too_stays_failed() {
     let (deployment, server) = with_an_outdated_secret(refused(401, "invalid_client")).await;
     deployment.define("acme", posting(&server, "old")).await;
     let harvester = deployment.harvester();
-    let run = async || deployment.run(&harvester, &json!({"force": true}), LIMIT).await.expect("a report");
-    run().await;
+    let run = async |event| deployment.run(&harvester, &event, LIMIT).await.expect("a report");
+    run(json!({"force": true})).await;
 
+    deployment.clock.put_forward(chrono::TimeDelta::minutes(20));
+    run(json!({"dry_run": true})).await;
     deployment.redefine("acme", posting(&server, "also-wrong")).await;
-    let report = run().await;
+    let report = run(json!({})).await;
 
     assert_failed(&report, "acme", ErrorCode::InvalidClient);
     assert_eq!((line(&report, "acme").attempts, count(&server, "/token").await), (2, 3));

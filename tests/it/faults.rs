@@ -8,7 +8,6 @@ use chrono::TimeDelta;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
-use token_harvester::harvest::HarvestError;
 use token_harvester::report::{ErrorCode, Outcome};
 
 use crate::support::deployment::Deployment;
@@ -69,10 +68,7 @@ async fn refresh_in_trouble(
     let (calls, server) = (outside.calls(), outside.grants());
     let report = match result {
         Ok(report) => Some(report),
-        Err(HarvestError::MessagesUnpublished { report, .. } | HarvestError::IncidentsUnkept { report, .. }) => {
-            Some(*report)
-        }
-        Err(HarvestError::DefinitionsUnreadable(_)) => None,
+        Err(error) => error.report().cloned(),
     };
     let line = report.as_ref().map(|report| line(report, "acme"));
     let outcome = line.map(|line| line.outcome);

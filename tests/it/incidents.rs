@@ -151,7 +151,7 @@ async fn an_alert_that_could_not_be_sent_stays_owed() {
 }
 
 #[tokio::test]
-async fn the_third_refusal_of_a_grant_needs_a_person_and_ends_the_requests() {
+async fn the_third_refusal_of_a_grant_needs_a_person_and_leaves_one_request_a_day() {
     let (deployment, server) = (Deployment::new().await, MockServer::start().await);
     deployment.clock.stop_at("2026-11-20T22:00:00Z");
     answer_at(&server, "/token", refused(400, "invalid_grant")).await;
@@ -163,14 +163,20 @@ async fn the_third_refusal_of_a_grant_needs_a_person_and_ends_the_requests() {
     let alert = only_alert(&deployment).await;
     assert_eq!(told(&alert), [("opened", vec!["acme"])]);
 
-    deployment.clock.put_forward(TimeDelta::days(2));
+    // The last refusal is an hour old.
+    deployment.clock.put_forward(TimeDelta::hours(22));
     let report = deployment.harvest_due().await;
     assert_eq!(line(&report, "acme").outcome, Outcome::Deferred);
     assert_eq!(count(&server, "/token").await, 3);
+    deployment.clock.put_forward(TimeDelta::hours(1));
+    assert_failed(&deployment.harvest_due().await, "acme", ErrorCode::ReauthorizationRequired);
+    assert_eq!(count(&server, "/token").await, 4);
+    assert_failed(&deployment.harvest(json!({"retry": "dead"})).await, "acme", ErrorCode::ReauthorizationRequired);
+    assert_eq!(count(&server, "/token").await, 5);
 
     deployment.redefine("acme", and(client_of(&server), json!({"refresh_token": "authorized-anew"}))).await;
     assert_failed(&deployment.harvest_due().await, "acme", ErrorCode::InvalidGrant);
-    assert_eq!(count(&server, "/token").await, 4);
+    assert_eq!(count(&server, "/token").await, 6);
 }
 
 #[tokio::test]

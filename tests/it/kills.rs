@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use token_harvester::event::Event;
 use token_harvester::ports::Clock as _;
 
-use crate::support::deployment::Deployment;
+use crate::support::deployment::{Deployment, Received};
 use crate::support::function::{command, eventually, runtime_api, told};
 use crate::support::outside::{Outside, Trouble};
 use crate::support::token_endpoint::and;
@@ -159,9 +159,17 @@ async fn kill_and_look(at: usize, trouble: Trouble, kind: Kind) {
     assert_eq!(first, (if fresh { "fresh" } else { "refreshed" }.to_owned(), None), "{context}");
     assert_eq!(second, ("refreshed".to_owned(), None), "{context}");
     assert_eq!(repeats, usize::from(lost), "{context}: no refresh token is used twice but a lost one");
+    let generations: BTreeSet<_> = deployment.messages().await.iter().filter_map(announced).collect();
+    let all: BTreeSet<_> = (1..=after.token).collect();
+    assert_eq!(generations, all, "{context}: every token was announced");
     let newest = outside.grants().newest();
     let access_token = if kind.refreshes_itself { newest.clone() } else { newest.replace('r', "t") };
     assert_eq!((&after.access_token, &after.credential), (&json!(access_token), &newest), "{context}");
+}
+
+/// The generation that a message announces.
+fn announced(message: &Received) -> Option<u64> {
+    (message.attributes.get("event")? == "token.refreshed").then(|| message.body["generation"].as_u64())?
 }
 
 async fn kill_anywhere(kind: Kind) {

@@ -15,7 +15,7 @@ use wiremock::{MockServer, Request, Respond, ResponseTemplate};
 use token_harvester::ports::Clock as _;
 use token_harvester::provider;
 use token_harvester::report::Report;
-use token_harvester::source::{Catalog, Secret, SourceName};
+use token_harvester::source::{Catalog, PlainHttp, Secret, SourceName};
 
 use crate::support::deployment::Deployment;
 use crate::support::fixture::{self, Answer, CUSTOM_PREFIX, Case, Fixture, Harvest};
@@ -428,7 +428,7 @@ fn every_grant_of_every_provider_succeeds_in_a_fixture() {
 /// The grant type that a definition means.
 pub(crate) fn grant_type(definition: &Value) -> String {
     let secret = Secret { name: "source".to_owned(), content: Ok(definition.to_string().into()) };
-    let catalog = Catalog::new(vec![secret]);
+    let catalog = Catalog::new(vec![secret], PlainHttp::Refused);
     let source = catalog.find("source").expect("a source").as_ref();
     let source = source.unwrap_or_else(|fault| panic!("{fault} in {definition:#}"));
     source.definition.flow.grant_type.clone().expect("a grant type")

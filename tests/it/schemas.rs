@@ -7,7 +7,7 @@ use wiremock::ResponseTemplate;
 
 use token_harvester::assertion::JWT_BEARER;
 use token_harvester::provider::CUSTOM;
-use token_harvester::source::{Catalog, Secret};
+use token_harvester::source::{Catalog, PlainHttp, Secret};
 
 use crate::support::deployment::Deployment;
 use crate::support::fixture::toml_files;
@@ -98,7 +98,7 @@ async fn what_a_harvest_emits_is_valid() {
 /// Whether the parser takes a secret with this text, and all that is in it.
 fn parses(text: &str) -> Result<(), String> {
     let secret = Secret { name: "acme".to_owned(), content: Ok(text.into()) };
-    let catalog = Catalog::new(vec![secret]);
+    let catalog = Catalog::new(vec![secret], PlainHttp::OnLoopback);
     catalog.iter().try_for_each(|(_, source)| source.as_ref().map(|_| ()).map_err(ToString::to_string))
 }
 

@@ -27,7 +27,7 @@ pub struct Answer {
 ///
 /// It is two bytes for the case, one for the flow, two for the status, header lines, an empty line, and the body.
 pub struct Input<'a> {
-    /// Index of the case.
+    /// Index of the case, counted on behind the last one for the same with long secrets.
     pub case: u16,
     /// Index of the flow: the first, the one that refreshes, the steps.
     pub flow: u8,

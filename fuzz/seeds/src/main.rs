@@ -21,8 +21,8 @@ const RETRY_AFTER: [&str; 10] = [
     "Fri, 31 Dec 9999 23:59:59 GMT",
 ];
 
-/// Answers in which a server echoes what it was sent: the targets put secrets in place of the bytes 1 to 8.
-const ECHOES: [(u16, &str); 6] = [
+/// Answers in which a server echoes what it was sent: the targets put secrets in place of the bytes 1 to 8 and 14 to 16.
+const ECHOES: [(u16, &str); 8] = [
     (
         200,
         r#"{"access_token": "t", "refresh_token": "\u0006", "echo": "\u0001 \u0002", "nested": [{"again": "-\u0006-"}]}"#,
@@ -32,6 +32,8 @@ const ECHOES: [(u16, &str); 6] = [
     (401, r#"{"error": "invalid_client", "error_description": "X is not Y"}"#),
     (400, r#"{"error": {"code": "X", "message": "Y"}}"#),
     (400, "error=invalid_grant&error_description=X+Y"),
+    (200, "X"),
+    (400, "{\"error\": \"\u{e}\", \"error_description\": \"\u{f}... \u{10}\"}"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -59,15 +61,18 @@ fn write(folder: &Path, inputs: &[Vec<u8>]) -> Result<(), std::io::Error> {
 /// Every answer, read by every flow that it may be for.
 fn answers() -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     let mut inputs = Vec::new();
-    for (index, case) in seeds::cases()?.iter().enumerate() {
-        let index = u16::try_from(index)?;
+    let all = seeds::cases()?;
+    let cases = u16::try_from(all.len())?;
+    for (index, case) in (0..).zip(&all) {
         for answer in &case.answers {
             for flow in 0..if case.answers.len() > 1 { 2 } else { 1 } {
                 inputs.push(Input::write(index, flow, answer));
             }
         }
+        // Behind the last case they begin anew, with long secrets.
         if index % 8 == 0 {
             inputs.extend(echoes().map(|answer| Input::write(index, 0, &answer)));
+            inputs.extend(echoes().map(|answer| Input::write(cases + index, 0, &answer)));
         }
     }
     Ok(inputs)
@@ -118,7 +123,11 @@ fn definitions() -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
         }
         let definition = Value::Object(definition);
         let text = if index % 7 == 0 { json!({"sources": {"acme": definition}}) } else { definition };
-        inputs.push([b"\0".as_slice(), text.to_string().as_bytes()].concat());
+        let text = text.to_string();
+        inputs.push([b"\0", text.as_bytes()].concat());
+        if text.contains("https://as.example.com") {
+            inputs.push([b"\0", text.replace("https://as.example.com", "http://127.0.0.1:9001").as_bytes()].concat());
+        }
         let [high, low] = u16::try_from(index)?.to_be_bytes();
         let mutations = (0..24).map(|number| (index * 31 + number * 97) as u8);
         inputs.push([1, high, low].into_iter().chain(mutations).collect());

@@ -1,7 +1,5 @@
 //! Access tokens that refresh themselves, exchanges in steps, and lost answers of providers that allow a repeat.
 
-use serde_json::Value;
-
 use super::*;
 
 /// A short-lived token is exchanged at `/exchange`, long-lived ones are refreshed at `/refresh`, once a day old.
@@ -29,7 +27,7 @@ fn long_lived(access_token: &str, days: i64) -> Answer {
 
 impl Bench {
     /// A world with one source, `a`.
-    fn with_source(definition: &Value) -> Self {
+    pub(super) fn with_source(definition: &Value) -> Self {
         let bench = Self::new(&[]);
         bench.secrets.stored.borrow_mut().insert("a".to_owned(), definition.to_string());
         bench

@@ -128,6 +128,7 @@ impl Deployment {
             ("TOPIC_ARN", arn("sns", "topic")),
             ("SECRET_PREFIX", format!("{name}/")),
             ("ENVIRONMENT", "test".to_owned()),
+            ("ALLOW_LOOPBACK_HTTP", "1".to_owned()),
         ]);
         let config = Config::read(|name| variables.get(name).cloned()).expect("a configuration");
         let connections = connections();

@@ -1,0 +1,191 @@
+//! The definitions: read in time, or as they were known; and the roster, which remembers them from run to run.
+
+use std::rc::Rc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join;
+use tracing::warn;
+
+use super::{Harvested, Harvester, Run, WRITE_ATTEMPTS, note_trouble};
+use crate::event::Event;
+use crate::ports::{Clock as _, Ports, Reading, RosterStore as _, SecretStore as _, StoreError};
+use crate::retry::Deadline;
+use crate::source::{Catalog, Roster, Secret};
+
+/// How long a warm function relies on definitions that it has read.
+const CATALOG_AGE: TimeDelta = TimeDelta::minutes(5);
+
+/// What a warm function knows of the definitions.
+#[derive(Default)]
+pub(super) struct Known {
+    /// The last reading, and when it was.
+    catalog: Option<(DateTime<Utc>, Rc<Catalog>)>,
+    /// As it is kept; `None`: it has not been read yet.
+    roster: Option<KeptRoster>,
+}
+
+/// The roster, with its entity tag in the state bucket; `None` if it is not there yet.
+#[derive(Debug, Clone, Default)]
+struct KeptRoster {
+    roster: Roster,
+    etag: Option<String>,
+}
+
+/// The definitions that a run works with.
+pub(super) struct Definitions {
+    pub(super) catalog: Rc<Catalog>,
+    /// What earlier runs remembered; `None`: it could not be read.
+    pub(super) roster: Option<Roster>,
+    /// Why the reading broke off, or was not begun.
+    pub(super) broke_off: Option<StoreError>,
+    /// Whether this reading held no source and the one before had some.
+    pub(super) all_gone: bool,
+}
+
+impl<P: Ports> Harvester<P> {
+    /// The definitions, from memory if they were read within the last minutes and nobody asks for certain work: then
+    /// somebody may just have changed them.
+    ///
+    /// The error: nothing could be read, and nothing is known.
+    pub(super) async fn definitions(
+        &self,
+        event: &Event,
+        now: DateTime<Utc>,
+        deadline: &Deadline,
+    ) -> Result<Definitions, StoreError> {
+        let cached = self.known.borrow().catalog.clone();
+        if let Some((read_at, catalog)) = &cached
+            && !event.is_asked_for()
+            && now - *read_at < CATALOG_AGE
+        {
+            let roster = self.roster().await.ok();
+            return Ok(Definitions { catalog: Rc::clone(catalog), roster, broke_off: None, all_gone: false });
+        }
+        let (reading, roster) = join(self.read_secrets(now, deadline), self.read_roster()).await;
+        let Reading { secrets, broke_off } = reading;
+        if let Some(error) = broke_off.clone().filter(|_| secrets.is_empty() && cached.is_none()) {
+            return Err(error);
+        }
+        let roster = match roster {
+            Ok(roster) => Some(roster),
+            Err(_logged) => self.roster().await.ok(),
+        };
+        let catalog = self.take_in(secrets, broke_off.is_none(), roster.as_ref(), now);
+        let had_some = roster.as_ref().is_some_and(|roster| !roster.is_empty());
+        let all_gone = broke_off.is_none() && catalog.is_empty() && had_some;
+        Ok(Definitions { catalog, roster, broke_off, all_gone })
+    }
+
+    /// The definitions as they are now, in the middle of a run; `None`: they could not be read.
+    pub(super) async fn reread(&self, run: &Run<'_>) -> Option<Rc<Catalog>> {
+        let now = self.world.clock.now();
+        let reading = self.read_secrets(now, &run.deadline).await;
+        if let Some(error) = &reading.broke_off {
+            warn!(run.id = run.id, error.message = %error, "definitions could not be read anew");
+            return None;
+        }
+        let roster = run.roster.as_ref();
+        Some(self.take_in(reading.secrets, true, roster, now))
+    }
+
+    async fn read_secrets(&self, now: DateTime<Utc>, deadline: &Deadline) -> Reading {
+        let time_left = Deadline::remaining(now, deadline.definitions.max(now + TimeDelta::seconds(1)));
+        let reading = tokio::time::timeout(time_left, self.world.secrets.read_all()).await;
+        reading.unwrap_or_else(|_elapsed| Reading {
+            secrets: Vec::new(),
+            broke_off: Some(StoreError("Secrets Manager did not answer in time".to_owned())),
+        })
+    }
+
+    fn take_in(
+        &self,
+        secrets: Vec<Secret>,
+        is_whole: bool,
+        roster: Option<&Roster>,
+        now: DateTime<Utc>,
+    ) -> Rc<Catalog> {
+        let mut known = self.known.borrow_mut();
+        let last = known.catalog.as_ref().map(|(_, catalog)| Rc::clone(catalog));
+        let nobody = Roster::default();
+        let catalog = Rc::new(Catalog::after(
+            roster.unwrap_or(&nobody),
+            last.as_deref(),
+            secrets,
+            is_whole,
+            self.settings.plain_http,
+        ));
+        // What broke off is read again in the next run.
+        if is_whole {
+            known.catalog = Some((now, Rc::clone(&catalog)));
+        }
+        catalog
+    }
+
+    /// The roster, from memory if it was read before. Trouble is logged here.
+    async fn roster(&self) -> Result<Roster, StoreError> {
+        if let Some(kept) = &self.known.borrow().roster {
+            return Ok(kept.roster.clone());
+        }
+        self.read_roster().await
+    }
+
+    async fn read_roster(&self) -> Result<Roster, StoreError> {
+        let read = self.world.state.read_roster().await;
+        let read =
+            read.inspect_err(|error| warn!(error.message = %error, "the roster of the sources could not be read"))?;
+        let kept = read.map_or_else(KeptRoster::default, |read| KeptRoster {
+            roster: read.value.unwrap_or_default(),
+            etag: Some(read.etag),
+        });
+        self.known.borrow_mut().roster = Some(kept.clone());
+        Ok(kept.roster)
+    }
+
+    /// Generations that nobody was told of: a run ended between storing the token and publishing it.
+    ///
+    /// A warm function may remember less than another one has kept, so it looks again before it believes so. What was
+    /// stored during this run is left to the run that stored it.
+    pub(super) async fn unannounced<'h>(&self, run: &Run<'_>, harvested: &'h [Harvested]) -> Vec<&'h Harvested> {
+        let owed = |roster: &Roster| {
+            let is_owed = |one: &&Harvested| {
+                let is_found = one.found.is_some() && one.found == one.report.generation;
+                one.source.is_some() && is_found && one.found > Some(roster.announced(&one.report.source))
+            };
+            harvested.iter().filter(is_owed).collect::<Vec<_>>()
+        };
+        let Some(roster) = &run.roster else { return Vec::new() };
+        if owed(roster).is_empty() {
+            return Vec::new();
+        }
+        match self.read_roster().await {
+            Ok(roster) => owed(&roster),
+            Err(_logged) => Vec::new(),
+        }
+    }
+
+    /// Keeps the roster after this run, if it is another one: with the reading, and what was announced.
+    pub(super) async fn keep_roster(&self, run: &Run<'_>, catalog: &Catalog, announced: &[(&str, u64)]) {
+        for _ in 0..WRITE_ATTEMPTS {
+            let Some(kept) = self.known.borrow().roster.clone() else { return };
+            let after = kept.roster.after(catalog, announced.iter().copied());
+            if after == kept.roster {
+                return;
+            }
+            let written = self.world.state.keep_roster(&after, kept.etag.as_deref()).await;
+            match note_trouble(run, written) {
+                Some(Some(written)) => {
+                    let kept = KeptRoster { roster: after, etag: Some(written.etag) };
+                    self.known.borrow_mut().roster = Some(kept);
+                    return;
+                }
+                // Another run has kept its own: both count.
+                Some(None) => {
+                    if self.read_roster().await.is_err() {
+                        return;
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+}
