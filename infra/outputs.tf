@@ -90,7 +90,7 @@ output "dashboard_url" {
 output "runbook_variables" {
   description = "What the runbook's commands need; paste it into a shell."
   value       = <<-EOT
-    export AWS_REGION=${local.region}
+    export AWS_REGION=${local.region} AWS_DEFAULT_REGION=${local.region}
     export FUNCTION=${aws_lambda_function.this.function_name} LOG_GROUP=${aws_cloudwatch_log_group.function.name}
     export TOKEN_BUCKET=${aws_s3_bucket.this["tokens"].id} STATE_BUCKET=${aws_s3_bucket.this["state"].id}
     export TOKEN_KMS_KEY_ID=${local.kms_key_arn["tokens"]} STATE_KMS_KEY_ID=${local.kms_key_arn["state"]}

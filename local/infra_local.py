@@ -169,7 +169,7 @@ class Deployment:
             **self._env,
             **self._outputs["function_environment"],
             **self._function_role(),
-            "ALLOW_LOOPBACK_HTTP": "1",  # where the authorization server is
+            "ALLOW_LOOPBACK_HTTP": "1",
         }
         function.start(self._processes, settings, environment)
         self._enforce_iam("0")

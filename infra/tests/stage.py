@@ -248,7 +248,6 @@ class Stage:
             **credentials,
             "AWS_REGION": REGION,
             "AWS_ENDPOINT_URL": self.endpoint,
-            "ALLOW_LOOPBACK_HTTP": "1",  # where the token endpoint is
             "AWS_LAMBDA_RUNTIME_API": lambda_service.address,
             "AWS_LAMBDA_FUNCTION_NAME": "token-harvester",
             "AWS_LAMBDA_FUNCTION_VERSION": "1",
