@@ -199,6 +199,15 @@ class Policies(unittest.TestCase):
                 call = Call(action, key, context)
                 self.assertEqual(is_allowed(call, [ALL_ACTIONS], ADMIN, document), allowed)
 
+    def test_network_interfaces_are_lambdas_to_make_not_the_functions(self) -> None:
+        function = f"arn:aws:lambda:eu-central-1:{ACCOUNT}:function:token-harvester"
+        document = policy("function-network", function_arn=function)
+        for context, allowed in (({}, True), ({"lambda:SourceFunctionArn": function}, False)):
+            for action in listed(document["Statement"][0]["Action"]):
+                with self.subTest(action, context=context):
+                    call = Call(action, "*", context)
+                    self.assertEqual(is_allowed(call, [document], ADMIN), allowed)
+
     def test_readers_that_are_named_keep_everybody_else_out(self) -> None:
         reader = f"arn:aws:iam::{ACCOUNT}:role/reader"
         operator = f"arn:aws:iam::{ACCOUNT}:role/viewer"
