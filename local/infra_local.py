@@ -58,6 +58,8 @@ NOT_KEPT = {
     "aws_s3_bucket": "tags_all",
 }
 """What the emulator forgets of a resource, so that Terraform would set it again."""
+HICCUP = "use of closed network connection"
+"""What the provider says now and then of the emulator on a busy machine."""
 SCHEDULED_TIME = '"<aws.scheduler.scheduled-time>"'
 
 
@@ -126,7 +128,13 @@ class Deployment:
                 f"{MIRROR} names a filesystem mirror that has it",
             ) from None
         detail(self._terraform.versions())
-        said = self._terraform.run("apply", "-input=false", "-auto-approve")
+        words = ("apply", "-input=false", "-auto-approve")
+        succeeded, said = self._terraform.attempt(*words)
+        if not succeeded:
+            if HICCUP not in said:
+                raise self._terraform.failure("apply")
+            detail("the emulator dropped a connection: once more")
+            said = self._terraform.run(*words)
         detail(_line(said, "Apply complete!"))
         answer = json.loads(self._terraform.run("output", "-json"))
         self._outputs = {name: output["value"] for name, output in answer.items()}
@@ -232,6 +240,9 @@ class Deployment:
         self.apply(kms_key_arns=self._own_keys, delete_data_on_destroy=True)
         step("make destroy, with delete_data_on_destroy: everything should go")
         status, said = self._make_destroy()
+        if status != 0 and HICCUP in said:
+            detail("the emulator dropped a connection: once more")
+            status, said = self._make_destroy()
         if status != 0:
             raise Failure(f"make destroy failed:\n{said}")
         detail(_line(said, "Destroy complete!"))

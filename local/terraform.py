@@ -82,13 +82,13 @@ class Terraform:
             said = self.log.read_text(encoding="utf-8", errors="replace")
             if any(reason in said for reason in UNREACHABLE) and not os.environ.get(MIRROR):
                 raise ProviderMissing
-            raise self._failure("init")
+            raise self.failure("init")
 
     def run(self, *words: str) -> str:
         """Runs a subcommand that has to succeed; returns what it printed."""
         succeeded, said = self.attempt(*words)
         if not succeeded:
-            raise self._failure(words[0])
+            raise self.failure(words[0])
         return said
 
     def attempt(self, *words: str) -> tuple[bool, str]:
@@ -112,6 +112,7 @@ class Terraform:
             f"terraform {words[0]}", command, env=self.env, cwd=self.folder, log=self.log
         )
 
-    def _failure(self, what: str) -> Failure:
+    def failure(self, what: str) -> Failure:
+        """A subcommand that failed, with the end of what it said."""
         said = "\n".join(last_lines(self.log, 40))
         return Failure(f"terraform {what} failed:\n{said}", f"its output is in {shown(self.log)}")
