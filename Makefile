@@ -63,8 +63,8 @@ plan: ## Show what a deployment would change in your AWS account (infra/README.m
 deploy: ## Deploy to your AWS account, after asking
 	@$(TERRAFORM) init -input=false && $(TERRAFORM) apply
 
-destroy: ## Remove the deployment from your AWS account, after asking
-	@$(TERRAFORM) init -input=false && $(TERRAFORM) destroy
+destroy: tools ## Remove the deployment from your AWS account, after looking at its buckets, and asking
+	@$(TERRAFORM) init -input=false && $(VENV)/python local/destroy.py
 
 add-source: tools ## Put a source's definition into its secret (NAME=source, FILE=definition.json)
 	@$(VENV)/python local/add_source.py
@@ -72,7 +72,7 @@ add-source: tools ## Put a source's definition into its secret (NAME=source, FIL
 infra-check: tools infra-tools ## Check infra/ without an account (TF_PLUGIN_MIRROR=folder, where the provider can't be downloaded)
 	@$(VENV)/python local/infra_check.py
 
-infra-local: tools ## Apply infra/ to an emulator, harvest in it, destroy it
+infra-local: tools ## Apply infra/ to an emulator, harvest in it, change its keys, destroy it in every way
 	@$(VENV)/python local/infra_local.py
 
 diagrams: infra-tools ## Draw diagrams/ anew

@@ -34,6 +34,7 @@ SHOWN = {
     "aws_sns_topic_subscription": "people",
     "aws_sqs_queue": "dead-letters",
     "aws_sqs_queue_policy": "job-queue",
+    "terraform_data": "tokens",
 }
 """Where each type of resource in `infra/` is seen; a test compares the two."""
 

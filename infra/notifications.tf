@@ -2,7 +2,7 @@
 # no attributes, so the filter by which mailboxes are spared the message of each new token would swallow them too.
 
 locals {
-  email_kinds = ["alert"]
+  alert_kinds = ["alert"]
 
   # Where something ends up that could not be delivered; each has an alarm.
   dead_letter_queues = toset(concat(["failures", "schedule"], var.job_queue ? ["jobs"] : []))
@@ -28,7 +28,16 @@ resource "aws_sns_topic_subscription" "alert_emails" {
   topic_arn     = aws_sns_topic.messages.arn
   protocol      = "email"
   endpoint      = each.key
-  filter_policy = jsonencode({ kind = local.email_kinds })
+  filter_policy = jsonencode({ kind = local.alert_kinds })
+}
+
+resource "aws_sns_topic_subscription" "alert_urls" {
+  for_each = var.alert_urls
+
+  topic_arn     = aws_sns_topic.messages.arn
+  protocol      = "https"
+  endpoint      = each.key
+  filter_policy = jsonencode({ kind = local.alert_kinds })
 }
 
 resource "aws_sns_topic" "alarms" {
@@ -49,6 +58,14 @@ resource "aws_sns_topic_subscription" "alarm_emails" {
 
   topic_arn = aws_sns_topic.alarms.arn
   protocol  = "email"
+  endpoint  = each.key
+}
+
+resource "aws_sns_topic_subscription" "alarm_urls" {
+  for_each = var.alert_urls
+
+  topic_arn = aws_sns_topic.alarms.arn
+  protocol  = "https"
   endpoint  = each.key
 }
 

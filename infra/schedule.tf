@@ -1,22 +1,22 @@
 locals {
-  # `15m`: the only place where the schedule becomes a duration. The function is told it, and the alarms count by it.
-  interval = (
-    startswith(var.schedule.expression, "rate") ?
-    join("", regex("^rate\\(([0-9]+) ([mhd])", var.schedule.expression)) :
-    var.schedule.interval
-  )
-  interval_seconds = (
-    tonumber(regex("^[0-9]+", local.interval)) * { m = 60, h = 3600, d = 86400 }[regex("[mhd]$", local.interval)]
-  )
-
   schedules = merge(
     { for name, schedule in var.additional_schedules : "for-${name}" => {
       expression = schedule.expression
       time_zone  = schedule.time_zone
-      event      = { sources = sort(schedule.sources), force = schedule.force }
+      # With the time that it was due, which Scheduler puts in, a forced event that is delivered twice refreshes once.
+      event = merge(
+        { sources = sort(schedule.sources), force = schedule.force },
+        schedule.force ? { time = "<aws.scheduler.scheduled-time>" } : {},
+      )
     } },
     { all = { expression = var.schedule.expression, time_zone = var.schedule.time_zone, event = {} } },
   )
+
+  descriptions = merge(
+    { all = "Harvests all sources" },
+    { for name, schedule in var.additional_schedules : "for-${name}" => "Harvests ${join(", ", sort(schedule.sources))}" },
+  )
+  longest_description = 512
 
   schedule_group_name = var.name
   schedule_group_arn  = "arn:${local.partition}:scheduler:${local.region}:${local.account}:schedule-group/${local.schedule_group_name}"
@@ -31,8 +31,11 @@ resource "aws_scheduler_schedule" "this" {
 
   for_each = local.schedules
 
-  name                         = "${var.name}-${each.key}"
-  description                  = each.key == "all" ? "Harvests all sources" : "Harvests ${join(", ", each.value.event.sources)}"
+  name = "${var.name}-${each.key}"
+  description = (
+    length(local.descriptions[each.key]) <= local.longest_description ? local.descriptions[each.key] :
+    "Harvests ${length(each.value.event.sources)} sources, ${each.value.event.sources[0]} and others"
+  )
   group_name                   = aws_scheduler_schedule_group.this.name
   schedule_expression          = each.value.expression
   schedule_expression_timezone = each.value.time_zone
@@ -44,10 +47,11 @@ resource "aws_scheduler_schedule" "this" {
   target {
     arn      = aws_lambda_function.this.arn
     role_arn = aws_iam_role.invoker.arn
-    input    = jsonencode(each.value.event)
+    # `jsonencode` writes < and > as escapes, in which Scheduler would not find its keyword.
+    input = replace(replace(jsonencode(each.value.event), "\\u003c", "<"), "\\u003e", ">")
 
     retry_policy {
-      maximum_event_age_in_seconds = min(max(local.interval_seconds, 60), 86400)
+      maximum_event_age_in_seconds = min(local.longest_wait_seconds, 86400)
       maximum_retry_attempts       = 10
     }
 
@@ -69,8 +73,9 @@ resource "aws_scheduler_schedule" "this" {
 }
 
 resource "aws_iam_role" "invoker" {
-  name        = "${var.name}-invoker"
-  description = "What the schedules may do"
+  name                 = "${var.name}-invoker"
+  description          = "What the schedules may do"
+  permissions_boundary = var.permissions_boundary_arn
   assume_role_policy = templatefile("${path.module}/policies/invoker-trust.json.tftpl", {
     account   = local.account
     group_arn = local.schedule_group_arn

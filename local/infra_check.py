@@ -57,6 +57,7 @@ def check_with_terraform(processes: Processes, env: dict[str, str]) -> None:
             f"{terraform.MIRROR} names a mirror)"
         )
         return
+    detail(working_copy.versions())
     working_copy.run("validate")
     passed = working_copy.run("test")
     detail(passed.strip().splitlines()[-1])

@@ -1,8 +1,26 @@
-"""moto with IAM enforced as AWS would: by resource and condition, and with the calls behind a call.
+"""moto with IAM enforced by a model of how AWS decides: a test that passes proves the model, not AWS.
 
 moto itself checks signatures, and finds the caller's role and its policies. It compares actions, but
-knows no resource outside S3, no condition, no bucket's policy, and none of the calls that AWS makes
-on behalf of the caller, such as S3's to KMS. That part is here.
+knows no resource outside S3, no condition, no policy of a bucket or a key, and none of the calls that
+AWS makes on behalf of the caller, such as S3's to KMS. That part is here, and is ours. It is written
+after AWS's documents; nothing of it has been compared with an account:
+
+- An explicit denial wins; within an account the caller's own policy or the resource's suffices, from
+  another account both are needed; a key's policy has to allow it always, and one that names an account
+  leaves it to that account's policies.
+  https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+  https://docs.aws.amazon.com/kms/latest/developerguide/key-policies.html
+- Which calls are behind a call: `s3:ListBucket` for an object that is missing; `kms:GenerateDataKey`
+  for a PUT and `kms:Decrypt` for a GET but neither for a HEAD (as long as it does not ask for
+  checksums) nor for `If-Match`; both for SNS's encrypted topics; `ListSecrets` and `GetSecretValue`
+  for `BatchGetSecretValue`.
+  https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+  https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+- With bucket keys the encryption context is the bucket's ARN.
+  https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-key.html
+
+Not in the model: session policies, permissions boundaries, organizations' policies, and the trust of
+roles.
 """
 
 from __future__ import annotations
@@ -61,18 +79,60 @@ class Call(NamedTuple):
     context: Mapping[str, str]
 
 
-def is_allowed(call: Call, policies: Sequence[Mapping[str, Any]], caller: str) -> bool:
-    """Whether a statement allows the call and none denies it."""
+def is_allowed(
+    call: Call,
+    identity: Sequence[Mapping[str, Any]],
+    caller: str,
+    resource: Mapping[str, Any] | None = None,
+) -> bool:
+    """Whether the caller's own policies, and that of the resource if it has one, allow the call."""
+    own = set().union(*(_effects(document, call, caller) for document in identity))
+    theirs = _effects(resource, call, caller) if resource else set()
+    if "Deny" in own | theirs:
+        return False
+    allowed, delegated = "Allow" in own, "Delegate" in theirs
+    if "Allow" in theirs and _account(caller) == ACCOUNT:
+        return True
+    if call.action.startswith("kms:") or _account(caller) != ACCOUNT:
+        return allowed and (delegated or "Allow" in theirs)
+    return allowed
+
+
+def _effects(document: Mapping[str, Any], call: Call, caller: str) -> set[str]:
+    """What a policy says of a call: `Allow`, `Deny`, or `Delegate` to the caller's account."""
     context = {"aws:PrincipalArn": caller, "aws:SecureTransport": "true"} | dict(call.context)
-    effects = {
-        statement["Effect"]
-        for document in policies
+    return {
+        "Delegate"
+        if statement["Effect"] == "Allow" and concerned == "account"
+        else statement["Effect"]
         for statement in document["Statement"]
-        if _any_like(statement["Action"], call.action, str.lower)
-        and _any_like(statement["Resource"], call.resource)
+        if (concerned := _concerned(statement.get("Principal", "*"), caller))
+        and _covers(statement, "Action", call.action.lower(), str.lower)
+        and _covers(statement, "Resource", call.resource, str)
         and _holds(statement.get("Condition", {}), context)
     }
-    return effects == {"Allow"}
+
+
+def _concerned(principal: str | Mapping[str, Any], caller: str) -> str | None:
+    """Whether a statement is about the `caller`, or about the caller's whole `account`."""
+    if principal == "*":
+        return "caller"
+    assert isinstance(principal, Mapping)
+    named = listed(principal.get("AWS", []))
+    if caller in named or "*" in named:
+        return "caller"
+    return "account" if f"arn:{PARTITION}:iam::{_account(caller)}:root" in named else None
+
+
+def _account(arn: str) -> str:
+    return arn.split(":")[4]
+
+
+def _covers(statement: Mapping[str, Any], member: str, text: str, fold: Any) -> bool:
+    """Whether `Action` or `NotAction`, `Resource` or `NotResource` of a statement covers a text."""
+    if member in statement:
+        return _any_like(statement[member], text, fold)
+    return not _any_like(statement[f"Not{member}"], text, fold)
 
 
 def _any_like(patterns: str | Sequence[str], text: str, fold: Any = str) -> bool:
@@ -93,11 +153,24 @@ def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str
                 holds = actual in listed(expected)
             elif operator in ("StringNotEquals", "ArnNotEquals"):
                 holds = actual not in listed(expected)  # a missing key too
+            elif operator in ("ArnLike", "ArnEquals"):
+                holds = actual is not None and _any_arn_like(expected, actual)
+            elif operator == "ArnNotLike":
+                holds = actual is None or not _any_arn_like(expected, actual)
             else:
                 raise NotImplementedError(operator)
             if not holds:
                 return False
     return True
+
+
+def _any_arn_like(patterns: str | Sequence[str], arn: str) -> bool:
+    """ARNs are compared by their six parts; a wildcard does not reach over a colon."""
+    parts = arn.split(":", 5)
+    return any(
+        all(map(_like, pattern.split(":", 5), parts)) and pattern.count(":") >= 5
+        for pattern in listed(patterns)
+    )
 
 
 _moto_check_signature = IAMRequestBase.check_signature
@@ -123,16 +196,18 @@ def _check(request: IAMRequest | S3IAMRequest, resource: str) -> None:
         request._access_key._owner_role_name
     )
     for call in _calls(request, resource):
-        if not is_allowed(call, [*documents, *_denials(call)], role.arn):
+        if not is_allowed(call, documents, role.arn, _resource_policy(call)):
             request._raise_access_denied()
 
 
-def _denials(call: Call) -> list[dict[str, Any]]:
-    """What the bucket's own policy forbids."""
-    if not call.action.startswith("s3:"):
-        return []
-    text = _bucket(call.resource).policy
-    return [json.loads(text)] if text else []
+def _resource_policy(call: Call) -> dict[str, Any] | None:
+    """The policy of the bucket or the key that a call is about."""
+    if call.action.startswith("kms:"):
+        text = kms_backends[ACCOUNT][REGION].describe_key(call.resource.rpartition("/")[2]).policy
+    else:
+        text = _bucket(call.resource).policy if call.action.startswith("s3:") else None
+    document: dict[str, Any] | None = json.loads(text) if text else None
+    return document
 
 
 def _calls(request: IAMRequest | S3IAMRequest, resource: str) -> Iterator[Call]:

@@ -9,7 +9,7 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ PATIENCE = 60.0
 BUCKETS = {use: f"token-harvester-{use}-{ACCOUNT}-{REGION}" for use in ("tokens", "state")}
 LOG_GROUP = "/aws/lambda/token-harvester"
 BREAK_GLASS = f"arn:aws:iam::{ACCOUNT}:role/break-glass"
+EVERYBODY = f"arn:aws:*:*:{ACCOUNT}:*"
+"""Who is meant where nobody is named, as storage.tf has it: everybody in this account."""
 
 
 def binary() -> Path:
@@ -94,14 +96,39 @@ class Stage:
         self._tokens.close()
         self._moto.stop()
 
-    def furnish(self) -> dict[str, str]:
-        """Everything anew; returns the values that the policies are filled in with."""
+    def furnish(self, readers: Sequence[str] = (), operators: Sequence[str] = ()) -> dict[str, str]:
+        """Everything anew, with what roles are named as readers and operators.
+
+        Returns the values that the policies are filled in with.
+        """
         self._enforce(False)
         moto_api_backend.reset()
         owner = self.client
+        here = {
+            "partition": "aws",
+            "region": REGION,
+            "account": ACCOUNT,
+            "dns_suffix": "amazonaws.com",
+        }
+        function = f"arn:aws:iam::{ACCOUNT}:role/function"
+        trusted = [function, BREAK_GLASS]
+        account = [f"arn:aws:iam::{ACCOUNT}:root"]
+        key_policies = {
+            use: policy(
+                "bucket-key",
+                encrypting_roles=json.dumps(trusted),
+                decrypting_roles=json.dumps(named or [EVERYBODY]),
+                accounts=json.dumps(account),
+                **here,
+            )
+            for use, named in (
+                ("tokens", readers),
+                ("state", operators and [*trusted, *operators]),
+            )
+        } | {"messages": policy("messages-key", publishing_role=function, **here)}
         keys = {
-            use: owner("kms").create_key()["KeyMetadata"]["Arn"]
-            for use in ("tokens", "state", "messages")
+            use: owner("kms").create_key(Policy=json.dumps(document))["KeyMetadata"]["Arn"]
+            for use, document in key_policies.items()
         }
         for bucket in BUCKETS.values():
             owner("s3").create_bucket(
@@ -115,29 +142,37 @@ class Stage:
         )
         failures = owner("sqs").create_queue(QueueName="token-harvester-failures-dead-letters")
         owner("logs").create_log_group(logGroupName=LOG_GROUP)
-        values = {
-            "partition": "aws",
-            "region": REGION,
-            "account": ACCOUNT,
-            "dns_suffix": "amazonaws.com",
+        values = here | {
             "secret_prefix": PREFIX,
             "token_bucket_arn": f"arn:aws:s3:::{BUCKETS['tokens']}",
             "state_bucket_arn": f"arn:aws:s3:::{BUCKETS['state']}",
             "token_key_arn": keys["tokens"],
             "state_key_arn": keys["state"],
+            "token_key_arns": json.dumps([keys["tokens"]]),
+            "state_key_arns": json.dumps([keys["state"]]),
+            "function_arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:token-harvester",
+            "schedule_group": "token-harvester",
+            "dead_letters_arns": json.dumps(
+                [f"arn:aws:sqs:{REGION}:{ACCOUNT}:token-harvester-failures-dead-letters"]
+            ),
             "messages_key_arn": keys["messages"],
             "topic_arn": topic["TopicArn"],
             "log_group_arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{LOG_GROUP}",
             "failures_queue_arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:"
             + failures["QueueUrl"].rpartition("/")[2],
         }
-        principals = json.dumps([f"arn:aws:iam::{ACCOUNT}:role/function", BREAK_GLASS])
         for use, key in (("tokens", "token"), ("state", "state")):
             document = policy(
                 f"{key}-bucket",
                 bucket_arn=values[f"{key}_bucket_arn"],
-                key_arn=values[f"{key}_key_arn"],
-                principals=principals,
+                key_arns=values[f"{key}_key_arns"],
+                principals=json.dumps(trusted),
+                accounts=json.dumps(account),
+                readers=json.dumps(list(readers) or [EVERYBODY]),
+                documents=json.dumps([f"{values['token_bucket_arn']}/tokens/*"]),
+                others_than=json.dumps(
+                    [*trusted, *readers, *operators] if readers else [EVERYBODY]
+                ),
             )
             owner("s3").put_bucket_policy(Bucket=BUCKETS[use], Policy=json.dumps(document))
         self.values, self.failures_url = values, failures["QueueUrl"]
@@ -154,11 +189,14 @@ class Stage:
             owner("secretsmanager").create_secret(Name=name, SecretString=text)
         return values
 
-    def role(self, name: str, document: Mapping[str, Any]) -> dict[str, str]:
+    def role(self, name: str, document: Mapping[str, Any], anew: bool = False) -> dict[str, str]:
         """A role with this one policy; returns the environment of who has taken it on."""
         self._enforce(False)
         iam = self.client("iam")
-        trust = json.dumps(policy("function-trust"))
+        if anew:
+            iam.delete_role_policy(RoleName=name, PolicyName="p")
+            iam.delete_role(RoleName=name)
+        trust = json.dumps(policy("function-trust", account=ACCOUNT))
         arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
         iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=json.dumps(document))
         taken = self.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
