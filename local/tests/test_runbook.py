@@ -28,12 +28,11 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from tools import AWS_CLI
 from workspace import ROOT
 
-REGION = "eu-central-1"
+import rights
+from rights import PREFIX, QUEUE, REGION, STATE, TOKENS
+
 SOURCE = "acme-crm"
-TOKENS, STATE = "example-tokens", "example-state"
-PREFIX = "token-harvester/"
-QUEUE = "token-harvester-failures-dead-letters"
-RIGHTS = ("viewer", "on-call", "break-glass", "deployer")
+RIGHTS = tuple(rights.POLICIES)
 REPORT = {
     "run_id": "run-1",
     "started_at": "2026-11-20T22:00:00Z",
@@ -135,6 +134,15 @@ SHOWN = {
 }
 """What each section's commands must show, as a pattern."""
 
+
+AWS = """#!{python} -IS
+import json, os, sys
+with open("{calls}", "a") as calls:
+    print(json.dumps([os.environ["AWS_PROFILE"], sys.argv[1:]]), file=calls)
+# Not every client of the command heeds the variable with the emulator's address.
+os.execv("{aws}", ["aws", "--endpoint-url", "{endpoint}", *sys.argv[1:]])
+"""
+"""The command, as the documents' code finds it."""
 
 EMPTY_ZIP = b"PK\5\6" + bytes(18)
 
@@ -318,10 +326,14 @@ class Commands(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
-        # Not every client of the command heeds the variable with the emulator's address.
         aws = self.folder / "aws"
         aws.write_text(
-            f'#!/bin/sh\nexec {AWS_CLI.bin}/aws --endpoint-url {self.deployment.endpoint} "$@"\n'
+            AWS.format(
+                python=sys.executable,
+                aws=AWS_CLI.bin / "aws",
+                calls=self.folder / "calls",
+                endpoint=self.deployment.endpoint,
+            )
         )
         aws.chmod(0o700)
         (self.folder / "credentials").write_text(
@@ -375,6 +387,10 @@ class Commands(unittest.TestCase):
             code += [f"export AWS_PROFILE={right}", commands]
         shown = self.run_code("\n".join(code), "viewer")
         self.assertNotIn("s3cret", shown)
+        calls = (self.folder / "calls").read_text().splitlines()
+        (self.folder / "calls").unlink()
+        self.assertTrue(calls)
+        self.assertEqual([why for call in calls for why in rights.refused(*json.loads(call))], [])
         return shown
 
     def test_every_command_of_the_runbook_does_what_it_is_for(self) -> None:
@@ -394,6 +410,23 @@ class Commands(unittest.TestCase):
                 prepare(self.deployment)
                 self.run_section(section, "deployer")
                 self.assertTrue(check(self.deployment))
+
+    def test_what_is_for_others_is_refused(self) -> None:
+        grant, incident, lease = (
+            f"arn:aws:s3:::{STATE}/{key}"
+            for key in (f"grants/{SOURCE}.json", f"incidents/{SOURCE}.json", f"leases/{SOURCE}")
+        )
+        for right, action, resource in (
+            ("on-call", "s3:GetObject", grant),
+            ("deployer", "s3:GetObject", grant),
+            ("deployer", "s3:DeleteObject", lease),
+            ("on-call", "s3:DeleteObject", incident),
+            ("viewer", "logs:FilterLogEvents", rights.LOG_GROUP),
+            ("viewer", "lambda:InvokeFunction", rights.FUNCTION),
+            ("on-call", "lambda:UpdateFunctionCode", rights.FUNCTION),
+        ):
+            with self.subTest(right, action=action, resource=resource):
+                self.assertFalse(rights.may(right, rights.Call(action, resource, {})))
 
     def test_a_grant_that_is_restored_is_the_one_before(self) -> None:
         self.run_section(sections("runbook.md")["Restore the previous grant"])
