@@ -14,7 +14,7 @@ RUST_TARGET_x86_64 := x86_64-unknown-linux-gnu
 RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help invoke-local build test fuzz lint bench bench-instructions docs plan deploy destroy add-source infra-check \
+.PHONY: help invoke-local build test test-code test-commands fuzz lint bench bench-instructions docs plan deploy destroy add-source infra-check \
   infra-local diagrams tools infra-tools aws-tools clean
 
 help: ## Show this list
@@ -32,7 +32,12 @@ build: tools ## Make the zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
 	@ls -l target/lambda/$(ARCH)/bootstrap/bootstrap.zip
 
 test: tools aws-tools $(NODE_MODULES) ## Run all tests: units, real servers on loopback, the binary in Lambda's runtime, the runbook
-	@cargo test --locked
+	@$(MAKE) --no-print-directory -j2 test-code test-commands
+
+test-code: # Tests wait for servers more than they compute, so more of them run at once than there are cores
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} cargo test --locked
+
+test-commands: # The local run's tests, and the commands of the documents
 	@$(VENV)/python -W ignore::ResourceWarning -m unittest discover --start-directory local/tests
 
 fuzz: ## Fuzz what reads answers and definitions, each target for FUZZ_SECONDS (60)

@@ -31,7 +31,10 @@ async fn every_provider_is_asked_and_understood_as_its_fixture_says() {
     let (deployment, stage, server) = (Deployment::new().await, Stage::default(), MockServer::start().await);
     deployment.clock.stop_at("2026-11-20T22:00:00Z");
     answer_rest(&server, stage.clone()).await;
-    define(&deployment, &fixtures, &server.uri()).await;
+    let failing = define(&deployment, &fixtures, &server.uri()).await;
+    for server in &failing {
+        answer_rest(server, stage.clone()).await;
+    }
 
     let harvester = deployment.harvester();
     let mut differences = Vec::new();
@@ -56,18 +59,28 @@ async fn every_provider_is_asked_and_understood_as_its_fixture_says() {
     assert!(differences.is_empty(), "{count} harvests of {played} cases differ:\n\n{}", differences.join("\n"));
 }
 
-/// Keeps all definitions, those of a file in one secret.
-async fn define(deployment: &Deployment, fixtures: &[Fixture], server: &str) {
+/// Keeps all definitions, those of a file in one secret. A source whose server fails has one of its own, which this returns:
+/// one host that failed so often would be left alone by all.
+async fn define(deployment: &Deployment, fixtures: &[Fixture], shared: &str) -> Vec<MockServer> {
+    let mut failing = Vec::new();
     for file in fixtures {
         let mut sources = Map::new();
         for case in &file.cases {
             let source = file.source(case);
             assert!(SourceName::parse(&source).is_some(), "{source} is no name of a source");
+            let server = if case.harvests.iter().flat_map(Harvest::exchanges).any(|one| one.answer.status >= 500) {
+                failing.push(MockServer::start().await);
+                failing.last().map(MockServer::uri)
+            } else {
+                None
+            };
+            let server = server.as_deref().unwrap_or(shared);
             let definition = file.definition(case, Some(&format!("{server}/{source}")));
             assert!(sources.insert(source, definition).is_none(), "{}.toml: {} is there twice", file.name, case.name);
         }
         deployment.define(&file.name, json!({"sources": sources})).await;
     }
+    failing
 }
 
 /// A case, and the file that it is from.
