@@ -66,7 +66,6 @@ def profile(contestants: Contestants, harvests: int, program: str = "function") 
     task = {
         "command": [*command, *contestants.command(program)],
         "harvests": harvests,
-        "force": True,
     }
     job = {"folder": str(FOLDER), "task": {"profile": task}}
     run = subprocess.run(

@@ -33,8 +33,9 @@ HARMLESS_PREFIXES = ("AWS_LC_",)
 """Exceptions: how the cryptography library is built."""
 FOREIGN_NAMES = frozenset({
     # the function's own configuration
-    "ALLOW_LOOPBACK_HTTP", "ENVIRONMENT", "MAX_CONCURRENCY", "SCHEDULE_INTERVAL", "SECRET_PREFIX",
-    "STATE_BUCKET", "STATE_KMS_KEY_ID", "TOKEN_BUCKET", "TOKEN_KMS_KEY_ID", "TOPIC_ARN",
+    "ALLOW_LOOPBACK_HTTP", "ENVIRONMENT", "MAX_CONCURRENCY", "RUNBOOK_URL", "SCHEDULE_INTERVAL",
+    "SECRET_PREFIX", "STATE_BUCKET", "STATE_KMS_KEY_ID", "TOKEN_BUCKET", "TOKEN_KMS_KEY_ID",
+    "TOPIC_ARN",
     # Python's and make's, meant for another interpreter and another make
     "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV",
     "__PYVENV_LAUNCHER__",

@@ -15,6 +15,10 @@ use crate::source::{Catalog, Roster, Secret};
 /// How long a warm function relies on definitions that it has read.
 const CATALOG_AGE: TimeDelta = TimeDelta::minutes(5);
 
+/// How often a warm function keeps what it has announced. A cold start may announce again what came after that, which
+/// does no harm: consumers go by the generation.
+const ROSTER_AGE: TimeDelta = TimeDelta::minutes(15);
+
 /// What a warm function knows of the definitions.
 #[derive(Default)]
 pub(super) struct Known {
@@ -24,11 +28,16 @@ pub(super) struct Known {
     roster: Option<KeptRoster>,
 }
 
-/// The roster, with its entity tag in the state bucket; `None` if it is not there yet.
+/// The roster as this process knows it.
 #[derive(Debug, Clone, Default)]
 struct KeptRoster {
     roster: Roster,
+    /// Whether the state bucket has it like this.
+    is_kept: bool,
+    /// Entity tag of what the state bucket has; `None`: nothing.
     etag: Option<String>,
+    /// When this process kept it last; `None`: it has not yet.
+    kept_at: Option<DateTime<Utc>>,
 }
 
 /// The definitions that a run works with.
@@ -133,12 +142,14 @@ impl<P: Ports> Harvester<P> {
         let read = self.world.state.read_roster().await;
         let read =
             read.inspect_err(|error| warn!(error.message = %error, "the roster of the sources could not be read"))?;
-        let kept = read.map_or_else(KeptRoster::default, |read| KeptRoster {
-            roster: read.value.unwrap_or_default(),
-            etag: Some(read.etag),
-        });
-        self.known.borrow_mut().roster = Some(kept.clone());
-        Ok(kept.roster)
+        let known = self.known.borrow().roster.clone().unwrap_or_default();
+        let (stored, etag) =
+            read.map_or_else(Default::default, |read| (read.value.unwrap_or_default(), Some(read.etag)));
+        let roster = stored.clone().with_announcements_of(&known.roster);
+        let is_kept = roster == stored;
+        let kept = KeptRoster { roster: roster.clone(), is_kept, etag, kept_at: known.kept_at };
+        self.known.borrow_mut().roster = Some(kept);
+        Ok(roster)
     }
 
     /// Generations that nobody was told of: a run ended between storing the token and publishing it.
@@ -163,18 +174,26 @@ impl<P: Ports> Harvester<P> {
         }
     }
 
-    /// Keeps the roster after this run, if it is another one: with the reading, and what was announced.
+    /// Keeps the roster after this run, with the reading and what was announced: at once where other sources are
+    /// defined, else now and then.
     pub(super) async fn keep_roster(&self, run: &Run<'_>, catalog: &Catalog, announced: &[(&str, u64)]) {
+        let now = self.world.clock.now();
         for _ in 0..WRITE_ATTEMPTS {
             let Some(kept) = self.known.borrow().roster.clone() else { return };
             let after = kept.roster.after(catalog, announced.iter().copied());
-            if after == kept.roster {
+            if kept.is_kept && after == kept.roster {
+                return;
+            }
+            let is_recent = kept.kept_at.is_some_and(|kept_at| now - kept_at < ROSTER_AGE);
+            if is_recent && after.names_the_same(&kept.roster) {
+                self.known.borrow_mut().roster = Some(KeptRoster { roster: after, is_kept: false, ..kept });
                 return;
             }
             let written = self.world.state.keep_roster(&after, kept.etag.as_deref()).await;
             match note_trouble(run, written) {
                 Some(Some(written)) => {
-                    let kept = KeptRoster { roster: after, etag: Some(written.etag) };
+                    let kept =
+                        KeptRoster { roster: after, is_kept: true, etag: Some(written.etag), kept_at: Some(now) };
                     self.known.borrow_mut().roster = Some(kept);
                     return;
                 }

@@ -73,6 +73,23 @@ impl Roster {
         self.0.get(name).map_or(0, |member| member.announced)
     }
 
+    /// Whether both name the same sources, whatever was announced of them.
+    pub fn names_the_same(&self, other: &Self) -> bool {
+        let same = |(one, other): ((&String, &Member), (&String, &Member))| {
+            one.0 == other.0 && one.1.secret == other.1.secret && one.1.absent == other.1.absent
+        };
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
+    }
+
+    /// The roster with what another one knows of announcements besides.
+    #[must_use]
+    pub fn with_announcements_of(mut self, other: &Self) -> Self {
+        for (name, member) in &mut self.0 {
+            member.announced = member.announced.max(other.announced(name));
+        }
+        self
+    }
+
     /// The roster after a reading, and after the announcement of some tokens: names with their generations.
     #[must_use]
     pub fn after<'a>(&self, catalog: &Catalog, announced: impl Iterator<Item = (&'a str, u64)>) -> Self {

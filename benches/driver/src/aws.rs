@@ -31,7 +31,7 @@ struct Object {
     etag: String,
     version: String,
     metadata: Vec<(String, String)>,
-    bytes: usize,
+    body: Bytes,
 }
 
 impl State {
@@ -56,14 +56,14 @@ impl State {
             return publish(body);
         }
         match request.method {
-            Method::HEAD => ("HeadObject", self.head(path)),
+            Method::HEAD => ("HeadObject", self.object(path, false)),
             Method::PUT => ("PutObject", self.put(request, path, body)),
             Method::GET if request.uri.query().is_some_and(|query| query.contains("list-type=2")) => {
                 let list = "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><KeyCount>0</KeyCount>\
                             <MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>";
                 ("ListObjectsV2", answer(200, "application/xml", list))
             }
-            Method::GET => ("GetObject", s3_error(404, "NoSuchKey")),
+            Method::GET => ("GetObject", self.object(path, true)),
             _ => ("other", s3_error(501, "NotImplemented")),
         }
     }
@@ -91,11 +91,11 @@ impl State {
         answer(200, "application/x-amz-json-1.1", secret_value(name, text).to_string())
     }
 
-    fn head(&self, path: &str) -> Answer {
+    fn object(&self, path: &str, with_body: bool) -> Answer {
         let Some(object) = self.objects.get(path) else { return s3_error(404, "NoSuchKey") };
         let mut response = Response::builder()
             .header("content-type", "application/json")
-            .header("content-length", object.bytes)
+            .header("content-length", object.body.len())
             .header("last-modified", "Fri, 20 Nov 2026 22:00:00 GMT")
             .header("x-amz-server-side-encryption", "AES256")
             .header("x-amz-version-id", &object.version)
@@ -103,7 +103,8 @@ impl State {
         for (name, value) in &object.metadata {
             response = response.header(name, value);
         }
-        response.body(Full::default()).expect("headers that were received as such")
+        let body = if with_body { object.body.clone() } else { Bytes::new() };
+        response.body(Full::from(body)).expect("headers that were received as such")
     }
 
     fn put(&mut self, request: &Parts, path: &str, body: &Bytes) -> Answer {
@@ -125,7 +126,7 @@ impl State {
             metadata: metadata
                 .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
                 .collect(),
-            bytes: body.len(),
+            body: body.clone(),
         };
         let response = Response::builder()
             .header("etag", &object.etag)

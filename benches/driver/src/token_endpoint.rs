@@ -25,6 +25,8 @@ pub(crate) struct TokenEndpoint {
     address: SocketAddr,
     /// How long an answer takes.
     pub(crate) delay: Rc<Cell<Duration>>,
+    /// How many seconds its tokens live.
+    pub(crate) lifetime: Rc<Cell<u64>>,
     /// Requests so far.
     pub(crate) requests: Rc<Cell<u64>>,
 }
@@ -45,8 +47,9 @@ impl TokenEndpoint {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der())?)?;
 
-        let (delay, requests) = (Rc::new(Cell::new(Duration::ZERO)), Rc::new(Cell::new(0)));
-        let (its_delay, its_requests) = (Rc::clone(&delay), Rc::clone(&requests));
+        let (delay, lifetime, requests) =
+            (Rc::new(Cell::new(Duration::ZERO)), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (its_delay, its_lifetime, its_requests) = (Rc::clone(&delay), Rc::clone(&lifetime), Rc::clone(&requests));
         let address = serve(Some(TlsAcceptor::from(Arc::new(config))), async move |_, _| {
             let number = its_requests.get() + 1;
             its_requests.set(number);
@@ -54,11 +57,13 @@ impl TokenEndpoint {
                 tokio::time::sleep(its_delay.get()).await;
             }
             let token = format!("{number:x>TOKEN_BYTES$}");
-            let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": 3600, "scope": "crm.read"});
+            let lifetime = its_lifetime.get();
+            let body =
+                json!({"access_token": token, "token_type": "Bearer", "expires_in": lifetime, "scope": "crm.read"});
             answer(200, "application/json", body.to_string())
         })
         .await?;
-        Ok(Self { address, delay, requests })
+        Ok(Self { address, delay, lifetime, requests })
     }
 
     pub(crate) fn url(&self) -> String {

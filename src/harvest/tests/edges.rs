@@ -440,6 +440,25 @@ async fn what_another_function_has_announced_is_not_announced_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_announced_is_kept_at_first_and_then_now_and_then() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![token("t")]);
+    let kept = || bench.state.roster.borrow().as_ref().and_then(|roster| Some(roster.value.as_ref()?.announced("a")));
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        bench.harvest(&forced()).await;
+        seen.push(kept());
+        minutes_pass(5).await;
+    }
+    assert_eq!(seen, [1, 1, 1, 4].map(Some));
+    bench.harvest(&forced()).await;
+    minutes_pass(16).await;
+    bench.token_events();
+    assert_eq!(bench.harvest_one().await.outcome, Outcome::Fresh);
+    assert!(kept() == Some(5) && bench.token_events().is_empty(), "kept later, and not announced again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_schedule_too_slow_for_a_token_is_told_once() {
     let bench = Bench::new(&["a"]);
     bench.answers("a", vec![answer(200, r#"{"access_token": "t", "expires_in": 300}"#)]);
