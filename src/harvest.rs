@@ -88,6 +88,8 @@ pub struct Harvester<P: Ports> {
     unkept: RefCell<HashMap<String, Option<Incident>>>,
     /// Sources of which a person was told by this process that their schedule is too slow.
     told_too_slow: RefCell<BTreeSet<String>>,
+    /// When this process last kept a report.
+    report_kept_at: Cell<Option<DateTime<Utc>>>,
 }
 
 /// Why a harvest as a whole failed: only what nobody would otherwise hear of.
@@ -231,6 +233,7 @@ impl<P: Ports> Harvester<P> {
             known: RefCell::default(),
             unkept: RefCell::default(),
             told_too_slow: RefCell::default(),
+            report_kept_at: Cell::default(),
         }
     }
 

@@ -259,9 +259,9 @@ impl Report {
         format!("reports/{}-{}.json", self.started_at.format("%Y-%m-%d/%H%M%S"), self.run_id)
     }
 
-    /// Whether something happened that a person may want to look up.
-    pub fn tells_something(&self) -> bool {
-        self.refreshed + self.deferred + self.failed + self.warnings.len() > 0
+    /// Whether something went other than planned, which a person may want to look up.
+    pub fn tells_of_trouble(&self) -> bool {
+        self.deferred + self.failed + self.warnings.len() > 0
     }
 }
 

@@ -1,5 +1,6 @@
 //! Telling: people of what has changed for them, once per run; subscribers of every token that changed or failed to.
 
+use chrono::TimeDelta;
 use futures_util::future::join;
 use futures_util::{StreamExt as _, stream};
 use tracing::{info, warn};
@@ -18,6 +19,9 @@ use crate::report::Report;
 use crate::retry::Deadline;
 use crate::source::{Catalog, Definition, Source};
 use crate::token;
+
+/// How often a warm function keeps the report of a run in which all went well.
+const REPORT_AGE: TimeDelta = TimeDelta::minutes(15);
 
 /// What a person is to be told of a source though it does not fail.
 pub(super) struct OwedForecast {
@@ -203,12 +207,16 @@ impl<P: Ports> Harvester<P> {
         }
     }
 
-    /// Keeps the report of a run in which something happened. Nobody waits for it, so trouble is only logged.
+    /// Keeps the report of a run in which something went other than planned, and now and then one of a run that only
+    /// refreshed: a write costs as much as a fifth of a refresh. Nobody waits for it, so trouble is only logged.
     async fn keep_report(&self, run: &Run<'_>, report: &Report) {
-        if report.tells_something()
-            && let Err(error) = self.world.state.keep_report(report).await
-        {
-            warn!(run.id = run.id, error.message = %error, "the report could not be kept");
+        let is_recent = self.report_kept_at.get().is_some_and(|kept_at| run.started_at - kept_at < REPORT_AGE);
+        if !report.tells_of_trouble() && (report.refreshed == 0 || is_recent) {
+            return;
+        }
+        match self.world.state.keep_report(report).await {
+            Ok(()) => self.report_kept_at.set(Some(run.started_at)),
+            Err(error) => warn!(run.id = run.id, error.message = %error, "the report could not be kept"),
         }
     }
 }

@@ -63,7 +63,9 @@ impl Catalog {
         for (secret, error) in &unreadable {
             catalog.add_unreadable(secret, error, roster);
         }
-        for (name, secret) in roster.iter() {
+        // The roster may be unreadable where the definitions are known.
+        let known_secrets = known.filter(|_| !is_whole).into_iter().flat_map(Self::secrets);
+        for (name, secret) in roster.iter().chain(known_secrets) {
             if !catalog.entries.contains_key(name) && !catalog.disabled.contains(name) {
                 catalog.add_lacking(name, secret, is_whole, roster, known);
             }

@@ -237,6 +237,8 @@ mod tests {
         let (known, roster) = read(vec![vec![single("a"), packed("pack", &["b"])]]);
         let warm = Catalog::after(&roster, Some(&known), vec![single("a")], false, PlainHttp::Refused);
         assert!(warm.find("b").is_some_and(Result::is_ok) && !warm.is_complete());
+        let without_roster = Catalog::after(&Roster::default(), Some(&known), Vec::new(), false, PlainHttp::Refused);
+        assert!(without_roster.find("a").is_some_and(Result::is_ok));
         let cold = Catalog::after(&roster, None, vec![single("a")], false, PlainHttp::Refused);
         assert_eq!((code(&cold, "a"), code(&cold, "b")), (None, Some("secret_unreadable")));
     }

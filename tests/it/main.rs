@@ -21,5 +21,6 @@ mod providers;
 mod schemas;
 mod secrecy;
 mod snapshots;
+mod state;
 mod token_requests;
 mod token_store;

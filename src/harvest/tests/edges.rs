@@ -493,15 +493,26 @@ async fn a_lease_that_was_not_given_back_lost_nothing_if_the_grant_was_saved_sin
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_is_kept_where_something_happened() {
+async fn a_report_is_kept_of_trouble_and_now_and_then_of_what_went_well() {
     let bench = Bench::new(&["a"]);
-    bench.answers("a", vec![token("t1")]);
-    bench.harvest_one().await;
-    minutes_pass(5).await;
+    bench.answers(
+        "a",
+        vec![token("t"), token("t"), token("t"), answer(400, r#"{"error": "invalid_scope"}"#), token("t")],
+    );
+    let kept = || std::mem::take(&mut *bench.state.reports.borrow_mut()).into_keys().next();
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        bench.harvest(&forced()).await;
+        seen.push(kept().is_some());
+        minutes_pass(8).await;
+    }
+    assert_eq!(seen, [true, false, true, true, false]);
+    minutes_pass(20).await;
     bench.harvest_one().await;
     bench.harvest(&Event { dry_run: true, ..forced() }).await;
-    let reports = bench.state.reports.borrow();
-    assert_eq!(reports.keys().collect::<Vec<_>>(), ["reports/2026-11-20/220000-run.json"]);
+    assert_eq!(kept(), None, "all was fresh, or only looked at");
+    bench.cold().harvest(&forced()).await;
+    assert_eq!(kept().as_deref(), Some("reports/2026-11-20/230000-run.json"));
 }
 
 #[tokio::test(start_paused = true)]
