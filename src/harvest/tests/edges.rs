@@ -529,3 +529,28 @@ async fn a_panic_says_what_was_worked_on() {
     assert_eq!(seen.take(), Some(("run".to_owned(), "a".to_owned())));
     assert!(AtWork::now().is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_stands_in_a_definition_since_a_moment_ago_is_not_used_without_a_lease() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![answer(200, r#"{"access_token": "t1", "expires_in": 60}"#)]);
+    bench.harvest_one().await;
+    bench.define_rotating("a", "r1");
+    let rotating = Rc::default();
+    bench.rotates("a", &rotating);
+    let mut rotates = bench.server.scripts.borrow_mut().remove("a").expect("a script");
+    let script = move |request: &Request| {
+        let body = request.body.as_ref().map(|body| body.expose_secret().to_owned()).unwrap_or_default();
+        if body.contains("refresh_token") {
+            rotates(request)
+        } else {
+            Ok(answer(401, r#"{"error": "invalid_client"}"#))
+        }
+    };
+    bench.server.scripts.borrow_mut().insert("a".to_owned(), Box::new(script));
+    assert_eq!(code(&bench.harvest_one().await), Some("invalid_client"), "read anew, but not tried");
+    assert!(rotating.borrow().is_empty());
+    minutes_pass(5).await;
+    assert_eq!(bench.harvest_one().await.outcome, Outcome::Refreshed, "the next run takes a lease");
+    assert_eq!(*rotating.borrow(), ["r1"]);
+}
