@@ -121,14 +121,18 @@ impl<P: Ports> Harvester<P> {
             lost_with: progress.lost_with.get(),
         };
         let happened = happened(result, progress);
+        let failures = |incident: &Option<Advice<Incident>>| {
+            incident.as_ref().and_then(|incident| incident.value.as_ref()).map_or(0, |value| value.consecutive_failures)
+        };
+        let seen = failures(&previous);
         for _ in 0..WRITE_ATTEMPTS {
             if let Some(watched) = self.judge(run, previous.take(), &happened, &situation).await {
                 return watched;
             }
             let read = note_trouble(run, self.world.state.read_incident(name).await);
             previous = self.as_remembered(name, read.flatten());
-            // Another run has judged a failure meanwhile, and tells people. One that only waited says nothing of it.
-            if previous.as_ref().and_then(|p| p.value.as_ref()).is_some_and(|other| other.consecutive_failures > 0) {
+            // Another run has judged a failure meanwhile, and tells people. One that only waited, or told, has not.
+            if failures(&previous) > seen {
                 break;
             }
         }

@@ -174,6 +174,7 @@ struct State {
     /// How long a write of an incident takes.
     write_latency: Cell<Duration>,
     forecasts: RefCell<BTreeMap<String, Advice<Forecast>>>,
+    forecast_looks: Cell<usize>,
     roster: RefCell<Option<Advice<Roster>>>,
     reports: RefCell<BTreeMap<String, Report>>,
     writes: Cell<usize>,
@@ -300,6 +301,7 @@ impl IncidentStore for Rc<State> {
 
 impl ForecastStore for Rc<State> {
     async fn read_forecast(&self, source: &SourceName) -> Result<Option<Advice<Forecast>>, StoreError> {
+        self.forecast_looks.set(self.forecast_looks.get() + 1);
         Ok(self.forecasts.borrow().get(source.as_str()).cloned())
     }
 

@@ -175,15 +175,55 @@ async fn a_state_bucket_that_is_read_only_mails_once_for_each_change_and_not_eve
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_that_can_not_be_noted_is_told_once() {
+    let bench = Bench::new(&["a"]);
+    bench.answers("a", vec![answer(401, r#"{"error": "invalid_client"}"#)]);
+    bench.harvest_one().await;
+    assert_eq!(bench.alerts().len(), 1);
+    bench.state.is_read_only.set(true);
+    bench.answers("a", vec![token("t1")]);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        minutes_pass(20).await;
+        bench.try_harvest(&Event::default()).await.expect_err("the incident can't be deleted");
+        told.extend(bench.subjects());
+    }
+    assert_eq!(told, ["[test] OK a: recovered"]);
+    bench.state.is_read_only.set(false);
+    minutes_pass(1).await;
+    bench.harvest(&Event::default()).await;
+    assert!(bench.state.incidents.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incident_of_a_name_that_nobody_remembers_is_kept_until_a_reading_is_complete() {
+    let bench = Bench::new(&["a", "b"]);
+    for source in ["a", "b"] {
+        bench.answers(source, vec![answer(401, r#"{"error": "invalid_client"}"#)]);
+    }
+    bench.harvest(&Event::default()).await;
+    bench.secrets.stored.borrow_mut().remove("b");
+    bench.secrets.refused.borrow_mut().insert("a".to_owned());
+    // As a version had left it that kept no roster.
+    bench.state.roster.take();
+    bench.cold().harvest(&Event::default()).await;
+    assert!(bench.state.incident("b").is_some());
+    bench.secrets.refused.borrow_mut().clear();
+    bench.cold().harvest(&Event::default()).await;
+    assert!(bench.state.incident("b").is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn hundreds_of_failures_are_told_once_however_slow_the_notes_are() {
     let names: Vec<_> = (0..380).map(|number| format!("s{number:03}")).collect();
     let bench = Bench::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
     for name in &names {
         bench.answers(name, vec![answer(401, r#"{"error": "invalid_client"}"#)]);
     }
-    // One after the other they would take 17 s.
+    // One after the other they would take 17 s, more than the run has.
     bench.state.write_latency.set(Duration::from_millis(45));
-    bench.harvest(&Event::default()).await;
+    let deadline = start() + TimeDelta::seconds(12);
+    bench.harvester.harvest(&Event::default(), "run", deadline).await.expect("a report");
     assert_eq!(bench.alerts().len(), 1);
     assert_eq!(bench.token_events().len(), names.len());
     let bench = bench.cold();
@@ -210,10 +250,16 @@ async fn a_dead_host_is_left_alone_and_keeps_no_other_waiting() {
         definition["params"] = json!({"number": number.to_string()});
         bench.define_as(&format!("a-dead-{number:03}"), &definition);
     }
+    let (began, answered) = (Instant::now(), Rc::new(RefCell::new(Vec::new())));
     for number in 0..10 {
         let name = format!("z-alive-{number}");
         bench.define(&name, "s");
-        bench.answers(&name, vec![token("t1")]);
+        let answered = Rc::clone(&answered);
+        let script = move |_: &Request| {
+            answered.borrow_mut().push(began.elapsed().as_secs());
+            Ok(token("t1"))
+        };
+        bench.server.scripts.borrow_mut().insert(name, Box::new(script));
     }
     let asked = Rc::new(Cell::new(0));
     let counted = Rc::clone(&asked);
@@ -227,8 +273,7 @@ async fn a_dead_host_is_left_alone_and_keeps_no_other_waiting() {
     let report = bench.harvest(&Event::default()).await;
     assert_eq!((report.refreshed, report.failed), (10, 200));
     assert!(asked.get() <= 32, "{} requests to a host that does not answer", asked.get());
-    let alive = report.sources.iter().filter(|source| source.source.starts_with('z'));
-    assert!(alive.clone().count() == 10 && alive.into_iter().all(|source| source.duration_ms < 1_500));
+    assert_eq!(*answered.borrow(), [1; 10], "asked at once, and answered a second later");
     assert_eq!(code(&report.sources[199]), Some("endpoint_timeout"));
     let words = &report.sources[199].error.as_ref().expect("an error").message;
     assert!(words.starts_with("dead.example.com failed 5 requests in a row in this run"), "{words}");
@@ -375,6 +420,46 @@ async fn a_run_that_finds_the_lease_held_takes_nothing_from_its_holder() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_holders_failure_counts_though_another_run_told_a_person_meanwhile() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    bench.answers("a", vec![answer(503, "")]);
+    bench.harvest_one().await;
+    minutes_pass(25 * 60).await;
+    bench.server.latency.set(Duration::from_secs(1));
+    let (event, deadline) = (Event::default(), bench.harvester.world.clock.now() + TimeDelta::minutes(1));
+    let (_, _) = tokio::join!(
+        bench.harvester.harvest(&event, "one", deadline),
+        bench.harvester.harvest(&event, "two", deadline),
+    );
+    let incident = bench.state.incident("a").expect("an incident");
+    assert_eq!((incident.consecutive_failures, bench.alerts().len()), (2, 1));
+    assert!(incident.last_alert_at.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_finds_the_lease_held_overwrites_no_incident() {
+    let bench = Bench::new(&[]);
+    bench.define_rotating("a", "r1");
+    bench.answers("a", vec![token("t1"), answer(400, r#"{"error": "invalid_scope"}"#)]);
+    bench.harvest_one().await;
+    minutes_pass(36).await;
+    bench.harvest_one().await;
+    let before = bench.state.incident("a").expect("an incident");
+    bench.state.leases.borrow_mut().insert("a".to_owned(), held_until(86_400));
+    bench.define_rotating("a", "r2");
+    let mut milder = before.clone();
+    milder.severity = crate::incident::Severity::Warning;
+    milder.told_severity = Some(crate::incident::Severity::Warning);
+    let stored = Tagged { value: Some(milder.clone()), etag: "stored".to_owned() };
+    bench.state.incidents.borrow_mut().insert("a".to_owned(), stored);
+    bench.outbox.refuses.set(true);
+    minutes_pass(20).await;
+    bench.try_harvest(&Event::default()).await.expect_err("nobody could be told that it is critical");
+    assert_eq!(bench.state.incident("a"), Some(milder));
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_deliveries_of_one_event_are_two_holders() {
     let bench = Bench::new(&[]);
     bench.define_rotating("a", "r1");
@@ -431,11 +516,12 @@ async fn what_another_function_has_announced_is_not_announced_again() {
         (bench, other)
     };
     one.harvest_one().await;
-    minutes_pass(40).await;
-    other.harvest_one().await;
+    minutes_pass(1).await;
+    other.harvest(&forced()).await;
     assert_eq!(one.token_events().len(), 2);
     minutes_pass(1).await;
     assert_eq!(one.harvest_one().await.generation, Some(2));
+    assert_eq!(one.secrets.reads.get(), 2, "it relies on what it has read");
     assert!(one.token_events().is_empty());
 }
 
@@ -462,6 +548,7 @@ async fn what_was_announced_is_kept_at_first_and_then_now_and_then() {
 async fn a_schedule_too_slow_for_a_token_is_told_once() {
     let bench = Bench::new(&["a"]);
     bench.answers("a", vec![answer(200, r#"{"access_token": "t", "expires_in": 300}"#)]);
+    let looks = || bench.state.forecast_looks.get();
     let mut told = bench.harvest(&Event::default()).await.warnings.len();
     assert_eq!((told, bench.subjects()), (1, vec!["[test] WARNING a: schedule_too_slow".to_owned()]));
     for function in [&bench, &bench.cold(), &bench] {
@@ -470,6 +557,7 @@ async fn a_schedule_too_slow_for_a_token_is_told_once() {
         assert!(bench.alerts().is_empty());
     }
     assert_eq!(told, 4, "every report says so");
+    assert_eq!(looks(), 2, "a warm function remembers what it told");
 }
 
 #[tokio::test(start_paused = true)]
