@@ -44,7 +44,9 @@ def run() -> int:
         raise Failure(f"Secrets Manager refused {secret}: {problem}") from None
     print(f"{done} {secret} in {deployment['region']}")
     if DEPLOYMENT not in os.environ:  # else somebody tries it, and deletes the file
-        hint(f"it is harvested within two runs; {shown(path)} holds secrets: delete it, or keep it safe")
+        hint(
+            f"it is harvested within two runs; {shown(path)} holds secrets: delete it, or keep it safe"
+        )
     return 0
 
 
