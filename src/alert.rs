@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
+use crate::credential::{AuthorizationGrant, CredentialKind};
 use crate::duration;
-use crate::grant::{AuthorizationGrant, CredentialKind};
 use crate::incident::{Ended, Severity};
 use crate::message::{LONGEST_SUBJECT, Message, SCHEMA_VERSION, ascii_line, moment, next_attempt};
 use crate::report::{ErrorCode, SourceError, rfc3339, rfc3339_seconds_option};

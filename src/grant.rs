@@ -4,10 +4,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::credential::{CredentialKind, Seed, Use};
 use crate::dialect::RefreshRules;
 use crate::oauth::{GrantExpiry, TokenAnswer};
 use crate::report::{rfc3339_seconds, rfc3339_seconds_option};
-use crate::source::{Seed, SourceName};
+use crate::source::SourceName;
 use crate::text;
 
 /// Version of the layout of grant state.
@@ -29,53 +30,6 @@ pub fn forecast_key(source: &SourceName) -> String {
 /// Where the lease on a source's grant is kept in the state bucket.
 pub fn lease_key(source: &SourceName) -> String {
     format!("leases/{source}")
-}
-
-/// What a grant that moves is refreshed with.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// A refresh token (RFC 6749 section 1.5), which most grants have.
-    #[default]
-    RefreshToken,
-    /// An access token that refreshes itself.
-    AccessToken,
-}
-
-impl CredentialKind {
-    /// In words for people.
-    pub fn in_words(self) -> &'static str {
-        match self {
-            Self::RefreshToken => "refresh token",
-            Self::AccessToken => "access token",
-        }
-    }
-
-    /// The definition's field that holds it.
-    pub fn field(self) -> &'static str {
-        match self {
-            Self::RefreshToken => "refresh_token",
-            Self::AccessToken => "access_token",
-        }
-    }
-}
-
-/// What a source's tokens are requested with (RFC 6749 section 1.3), for what a mail advises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthorizationGrant {
-    /// A credential that is kept, and that a person brings anew once it is dead.
-    Kept(CredentialKind),
-    /// A signed assertion (RFC 7523).
-    Assertion,
-    /// A user's name and password (RFC 6749 section 4.3).
-    Password,
-    /// Nothing but the client's own credentials (RFC 6749 section 4.4), or a provider's own grant.
-    Client,
-}
-
-impl Default for AuthorizationGrant {
-    fn default() -> Self {
-        Self::Kept(CredentialKind::default())
-    }
 }
 
 /// The current credential of a source. `Debug` does not show it.
@@ -176,6 +130,11 @@ impl GrantState {
         };
         let passed = issued_at - stated_at;
         if passed < SHORTEST_TO_JUDGE { self.extended } else { Some(after - before > passed / 2) }
+    }
+
+    /// Whether the next request with it is the first one.
+    pub fn next_use(&self) -> Use {
+        if self.is_seed { Use::First } else { Use::Later }
     }
 
     /// Whether both are about the same credential.

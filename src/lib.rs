@@ -9,6 +9,7 @@
 //! - [`provider`]: known providers, declared in `src/providers`; [`dialect`]: how they depart from RFC 6749
 //! - [`event`]: what a harvest is asked to do
 //! - [`oauth`]: token requests, answers and errors; [`assertion`]: signed JWTs
+//! - [`credential`]: what tokens are requested with, in kinds and words
 //! - [`grant`]: the refresh token that is due next, and the lease on it
 //! - [`token`]: the token document, its expiry, and whether it is due
 //! - [`retry`]: waits, `Retry-After`, deadlines
@@ -31,6 +32,7 @@ pub mod assertion;
 pub mod aws;
 pub mod config;
 pub mod connection;
+pub mod credential;
 pub mod dialect;
 pub mod duration;
 pub mod event;

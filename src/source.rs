@@ -21,8 +21,8 @@ pub use self::catalog::{Catalog, Secret};
 pub use self::roster::{KEY as ROSTER_KEY, Roster};
 
 use crate::assertion::Assertion;
+use crate::credential::{AuthorizationGrant, Seed, Use};
 use crate::dialect::{ErrorRule, RefreshRules, RequestForm, ResponseForm};
-use crate::grant::{AuthorizationGrant, CredentialKind, GrantState};
 use crate::report::{ErrorCode, SourceError};
 use crate::text;
 
@@ -94,32 +94,6 @@ pub enum Credential {
     AccessToken,
     /// A signed assertion (RFC 7523 section 2.1).
     Assertion(Box<Assertion>),
-}
-
-/// The first credential of a grant that moves, as it stands in the definition; later ones live in grant state.
-#[derive(Debug, Clone)]
-pub enum Seed {
-    /// A refresh token.
-    RefreshToken(SecretString),
-    /// An access token that refreshes itself.
-    AccessToken(SecretString),
-}
-
-impl Seed {
-    /// The credential itself.
-    pub fn secret(&self) -> &SecretString {
-        match self {
-            Self::RefreshToken(secret) | Self::AccessToken(secret) => secret,
-        }
-    }
-
-    /// What kind of credential it is.
-    pub fn kind(&self) -> CredentialKind {
-        match self {
-            Self::RefreshToken(_) => CredentialKind::RefreshToken,
-            Self::AccessToken(_) => CredentialKind::AccessToken,
-        }
-    }
 }
 
 /// The value of a further request parameter. It may be a secret.
@@ -291,9 +265,9 @@ impl Definition {
         [&self.flow].into_iter().chain(self.then.as_deref()).chain(&self.steps)
     }
 
-    /// How a token is requested with a grant as it is now.
-    pub fn flow_for(&self, grant: &GrantState) -> &Flow {
-        self.then.as_deref().filter(|_| !grant.is_seed).unwrap_or(&self.flow)
+    /// How a token is requested with a credential that is used for the first time, or later.
+    pub fn flow_for(&self, next: Use) -> &Flow {
+        self.then.as_deref().filter(|_| next == Use::Later).unwrap_or(&self.flow)
     }
 
     /// The credentials themselves.

@@ -12,7 +12,8 @@ use tracing::{info, warn};
 use url::Url;
 
 use super::{Done, Harvester, Progress, Run, WRITE_ATTEMPTS, out_of_time};
-use crate::grant::{CredentialKind, GrantState, Lease};
+use crate::credential::{CredentialKind, Seed};
+use crate::grant::{GrantState, Lease};
 use crate::incident::Incident;
 use crate::oauth::{self, Exchange, GrantExpiry, Rejection, TokenAnswer};
 use crate::ports::{
@@ -21,7 +22,7 @@ use crate::ports::{
 };
 use crate::report::{ErrorCode, SourceError};
 use crate::retry::{self, Deadline, Repeat, RetryPolicy};
-use crate::source::{Definition, Endpoint, Seed, Source, SourceName, Tls};
+use crate::source::{Definition, Endpoint, Source, SourceName, Tls};
 use crate::token::{self, Due, StoredToken, TokenDocument};
 
 /// How long one request to an authorization server may take.
@@ -301,7 +302,7 @@ impl<P: Ports> Harvester<P> {
                 result = self.refresh_grant(run, source, &grant, progress).await;
             }
         }
-        let flow = definition.flow_for(&grant);
+        let flow = definition.flow_for(grant.next_use());
         let is_exchanged = grant.is_seed && definition.then.is_some();
         if grant.kind == CredentialKind::AccessToken && !is_exchanged && result.as_ref().is_err_and(|e| e.too_early) {
             return Ok(held(source, grant));
@@ -332,7 +333,7 @@ impl<P: Ports> Harvester<P> {
             return Err(Rejection::terminal(SourceError::new(ErrorCode::ReauthorizationRequired, message)));
         }
         let definition = &source.definition;
-        let flow = definition.flow_for(grant);
+        let flow = definition.flow_for(grant.next_use());
         if let Some(minimum_age) = flow.refresh.minimum_age
             && !grant.is_seed
             && now - grant.credential_issued_at < minimum_age

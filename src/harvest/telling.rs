@@ -9,7 +9,8 @@ use url::Url;
 use super::incidents::Watched;
 use super::{Harvested, Harvester, Progress, Run, note_trouble};
 use crate::alert::{Alert, Entry};
-use crate::grant::{AuthorizationGrant, Forecast, GrantForecast};
+use crate::credential::AuthorizationGrant;
+use crate::grant::{Forecast, GrantForecast};
 use crate::incident::{self, Change, Severity};
 use crate::message::{Message, TokenEvent};
 use crate::ports::{

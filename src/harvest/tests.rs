@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::*;
+use crate::credential::Seed;
 use crate::grant::{Forecast, GrantState, Lease};
 use crate::message::Message;
 use crate::oauth::{Answer, Body, Request};
@@ -20,7 +21,7 @@ use crate::ports::{
     AuthorizationServer, Clock, ForecastStore, GrantStore, IncidentStore, LeaseStore, Publisher, Put, Random, Reading,
     ReportStore, RosterStore, SecretStore, TokenStore,
 };
-use crate::source::{Secret, Seed, SourceName, Tls};
+use crate::source::{Secret, SourceName, Tls};
 use crate::token::TokenDocument;
 
 struct Memory;

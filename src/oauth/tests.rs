@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
 
 use super::*;
+use crate::credential::Seed;
 use crate::report::ErrorCode;
-use crate::source::{PlainHttp, Seed};
+use crate::source::PlainHttp;
 
 fn definition(fields: &Value) -> Definition {
     let mut definition = json!({

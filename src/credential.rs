@@ -1,0 +1,87 @@
+//! The credentials that tokens are requested with: their kinds and words. A leaf, which knows no other room.
+
+use secrecy::SecretString;
+
+/// The first credential of a grant that moves, as it stands in the definition; later ones live in grant state.
+#[derive(Debug, Clone)]
+pub enum Seed {
+    /// A refresh token.
+    RefreshToken(SecretString),
+    /// An access token that refreshes itself.
+    AccessToken(SecretString),
+}
+
+impl Seed {
+    /// The credential itself.
+    pub fn secret(&self) -> &SecretString {
+        match self {
+            Self::RefreshToken(secret) | Self::AccessToken(secret) => secret,
+        }
+    }
+
+    /// What kind of credential it is.
+    pub fn kind(&self) -> CredentialKind {
+        match self {
+            Self::RefreshToken(_) => CredentialKind::RefreshToken,
+            Self::AccessToken(_) => CredentialKind::AccessToken,
+        }
+    }
+}
+
+/// Whether a credential is the definition's own, which nothing has come of yet, or one that a server gave since.
+///
+/// Some access tokens are exchanged by one kind of request and refreshed by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// The definition's own.
+    First,
+    /// One that grant state holds.
+    Later,
+}
+
+/// What a grant that moves is refreshed with.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A refresh token (RFC 6749 section 1.5), which most grants have.
+    #[default]
+    RefreshToken,
+    /// An access token that refreshes itself.
+    AccessToken,
+}
+
+impl CredentialKind {
+    /// In words for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::RefreshToken => "refresh token",
+            Self::AccessToken => "access token",
+        }
+    }
+
+    /// The definition's field that holds it.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::RefreshToken => "refresh_token",
+            Self::AccessToken => "access_token",
+        }
+    }
+}
+
+/// What a source's tokens are requested with (RFC 6749 section 1.3), for what a mail advises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorizationGrant {
+    /// A credential that is kept, and that a person brings anew once it is dead.
+    Kept(CredentialKind),
+    /// A signed assertion (RFC 7523).
+    Assertion,
+    /// A user's name and password (RFC 6749 section 4.3).
+    Password,
+    /// Nothing but the client's own credentials (RFC 6749 section 4.4), or a provider's own grant.
+    Client,
+}
+
+impl Default for AuthorizationGrant {
+    fn default() -> Self {
+        Self::Kept(CredentialKind::default())
+    }
+}
