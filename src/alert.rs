@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::credential::{AuthorizationGrant, CredentialKind};
 use crate::duration;
+use crate::error::{ErrorCode, SourceError};
 use crate::incident::{Ended, Severity};
 use crate::message::{LONGEST_SUBJECT, Message, SCHEMA_VERSION, ascii_line, moment, next_attempt};
-use crate::report::{ErrorCode, SourceError, rfc3339, rfc3339_seconds_option};
+use crate::time::{rfc3339, rfc3339_seconds_option};
 
 /// An alert lists so many sources and gives the number of all.
 const MOST_LISTED: usize = 100;

@@ -17,7 +17,7 @@ use tower::timeout::Timeout;
 use tower::timeout::error::Elapsed;
 use tower::util::BoxCloneSyncService;
 
-use crate::report::SourceError;
+use crate::error::SourceError;
 use crate::source::Tls;
 use crate::text;
 use crate::tls::{self, ExtraRoots};

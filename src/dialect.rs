@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::report::ErrorCode;
+use crate::error::ErrorCode;
 
 /// How a token request is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

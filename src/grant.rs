@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::credential::{CredentialKind, Seed, Use};
 use crate::dialect::RefreshRules;
 use crate::oauth::{GrantExpiry, TokenAnswer};
-use crate::report::{rfc3339_seconds, rfc3339_seconds_option};
 use crate::source::SourceName;
 use crate::text;
+use crate::time::{rfc3339_seconds, rfc3339_seconds_option};
 
 /// Version of the layout of grant state.
 const SCHEMA_VERSION: u32 = 1;

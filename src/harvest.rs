@@ -23,14 +23,16 @@ use self::definitions::{Definitions, Known};
 use self::hosts::Hosts;
 use self::incidents::Watched;
 use self::telling::OwedForecast;
+use crate::error::{ErrorCode, SourceError};
 use crate::event::Event;
 use crate::grant::Lease;
 use crate::incident::Incident;
 use crate::oauth::Rejection;
 use crate::ports::{Advice, Clock as _, Ports, StoreError, Tagged, World};
-use crate::report::{ErrorCode, Outcome, Report, SourceError, SourceReport, Warning, WarningCode, rfc3339};
+use crate::report::{Outcome, Report, SourceReport, Warning, WarningCode};
 use crate::retry::Deadline;
 use crate::source::{Catalog, PlainHttp, Roster, Source, SourceName};
+use crate::time::rfc3339;
 use crate::token::{RefreshRule, StoredToken};
 
 /// How often something is written before other writers are left to it.

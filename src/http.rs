@@ -13,9 +13,9 @@ use url::Url;
 
 use crate::connection::{Connections, Unanswered};
 use crate::dialect::RequestMethod;
+use crate::error::{ErrorCode, SourceError};
 use crate::oauth::{Answer, Body, LARGEST_ANSWER_BYTES, Rejection, Request};
 use crate::ports::AuthorizationServer;
-use crate::report::{ErrorCode, SourceError};
 use crate::source::Tls;
 use crate::text;
 use crate::tls::ExtraRoots;

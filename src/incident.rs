@@ -5,7 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::report::{ErrorCode, SourceError, rfc3339, rfc3339_seconds, rfc3339_seconds_option};
+use crate::error::{ErrorCode, SourceError};
+use crate::time::{rfc3339, rfc3339_seconds, rfc3339_seconds_option};
 
 /// Version of the layout of incidents.
 const SCHEMA_VERSION: u32 = 1;

@@ -13,9 +13,10 @@
 //! - [`grant`]: the refresh token that is due next, and the lease on it
 //! - [`token`]: the token document, its expiry, and whether it is due
 //! - [`retry`]: waits, `Retry-After`, deadlines
-//! - [`report`]: outcomes and error codes; [`message`]: what subscribers are told
+//! - [`report`]: outcomes and warnings; [`message`]: what subscribers are told
+//! - [`error`]: why a source has no new token
 //! - [`incident`]: open failures, when to try again, and when a person hears; [`alert`]: the words for it
-//! - [`duration`] and [`text`]: small words of the trade
+//! - [`duration`], [`time`] and [`text`]: small words of the trade
 //!
 //! The world:
 //! - [`config`]: the environment
@@ -35,6 +36,7 @@ pub mod connection;
 pub mod credential;
 pub mod dialect;
 pub mod duration;
+pub mod error;
 pub mod event;
 pub mod grant;
 pub mod harvest;
@@ -50,5 +52,6 @@ pub mod source;
 pub mod system;
 pub mod telemetry;
 pub mod text;
+pub mod time;
 pub mod tls;
 pub mod token;

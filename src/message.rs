@@ -4,8 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::duration;
+use crate::error::SourceError;
 use crate::incident::Incident;
-use crate::report::{Outcome, SourceError, SourceReport, rfc3339, rfc3339_seconds_option};
+use crate::report::{Outcome, SourceReport};
+use crate::time::{rfc3339, rfc3339_seconds_option};
 
 /// Version of the messages' layout.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -203,7 +205,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::report::ErrorCode;
+    use crate::error::ErrorCode;
 
     fn now() -> DateTime<Utc> {
         "2026-11-20T22:00:00Z".parse().expect("a time")

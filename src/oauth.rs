@@ -16,7 +16,7 @@ use url::Url;
 
 pub use self::metadata::{metadata_request, metadata_urls, read_verification, verification_request};
 use crate::dialect::RequestMethod;
-use crate::report::{ErrorCode, SourceError};
+use crate::error::{ErrorCode, SourceError};
 use crate::retry::Repeat;
 use crate::source::{Definition, Flow};
 

@@ -23,7 +23,7 @@ pub use self::roster::{KEY as ROSTER_KEY, Roster};
 use crate::assertion::Assertion;
 use crate::credential::{AuthorizationGrant, Seed, Use};
 use crate::dialect::{ErrorRule, RefreshRules, RequestForm, ResponseForm};
-use crate::report::{ErrorCode, SourceError};
+use crate::error::{ErrorCode, SourceError};
 use crate::text;
 
 /// Default of `min_ttl`.

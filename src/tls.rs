@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::ExposeSecret as _;
 
-use crate::report::{ErrorCode, SourceError};
+use crate::error::{ErrorCode, SourceError};
 use crate::source::Tls;
 
 /// PEM of further roots that an operator trusts for every connection (`SSL_CERT_FILE`).

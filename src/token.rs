@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::duration;
 use crate::oauth::TokenAnswer;
-use crate::report::{rfc3339, rfc3339_seconds, rfc3339_seconds_option};
 use crate::source::{DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Source, SourceName};
 use crate::text;
+use crate::time::{rfc3339, rfc3339_seconds, rfc3339_seconds_option};
 
 /// Version of the token document's layout.
 const SCHEMA_VERSION: u32 = 1;

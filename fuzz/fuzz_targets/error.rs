@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use seeds::Input;
 use serde_json::{Value, json};
-use token_harvester::report::ErrorCode;
+use token_harvester::error::ErrorCode;
 use token_harvester::retry::Repeat;
 use token_harvester::source::{Definition, PlainHttp};
 

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use seeds::Input;
 use serde_json::{Map, Value};
 use token_harvester::oauth::{Answer, Body, Exchange, LARGEST_ANSWER_BYTES};
-use token_harvester::report::SourceError;
+use token_harvester::error::SourceError;
 use token_harvester::source::{Definition, Flow, PlainHttp, Seed};
 use url::form_urlencoded;
 

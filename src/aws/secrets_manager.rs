@@ -7,8 +7,8 @@ use secrecy::SecretString;
 
 use super::store_error;
 use crate::config::Config;
+use crate::error::{ErrorCode, SourceError};
 use crate::ports::{Reading, SecretStore};
-use crate::report::{ErrorCode, SourceError};
 use crate::source::Secret;
 use crate::text;
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use url::{Position, Url};
 
+use crate::error::{ErrorCode, SourceError};
 use crate::oauth::{Answer, Rejection};
-use crate::report::{ErrorCode, SourceError};
 use crate::retry::Repeat;
 
 /// A host that failed so many requests in a row is not asked again in this run.

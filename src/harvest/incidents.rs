@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{Done, Harvester, Progress, Run, WRITE_ATTEMPTS, note_trouble};
+use crate::error::{ErrorCode, SourceError};
 use crate::incident::{self, Change, Ended, Happened, Incident, Situation, TokenLife};
 use crate::ports::{Advice, Clock as _, IncidentStore as _, Ports, Tagged};
-use crate::report::{ErrorCode, SourceError};
 use crate::source::{Catalog, Source};
 use crate::token::RefreshRule;
 

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::{Done, Harvester, Progress, Run, WRITE_ATTEMPTS, out_of_time};
 use crate::credential::{CredentialKind, Seed};
+use crate::error::{ErrorCode, SourceError};
 use crate::grant::{GrantState, Lease};
 use crate::incident::Incident;
 use crate::oauth::{self, Exchange, GrantExpiry, Rejection, TokenAnswer};
@@ -20,7 +21,6 @@ use crate::ports::{
     AuthorizationServer as _, Clock as _, GrantStore as _, LeaseStore as _, Ports, Put, Random as _, StoreError,
     Tagged, TokenStore as _,
 };
-use crate::report::{ErrorCode, SourceError};
 use crate::retry::{self, Deadline, Repeat, RetryPolicy};
 use crate::source::{Definition, Endpoint, Source, SourceName, Tls};
 use crate::token::{self, Due, StoredToken, TokenDocument};

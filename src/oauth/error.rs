@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Answer, Body, Exchange, Rejection, body};
 use crate::dialect::{ErrorClass, ErrorRule, Evidence, scalar_text};
-use crate::report::{ErrorCode, SourceError};
+use crate::error::{ErrorCode, SourceError};
 use crate::retry::{self, Repeat};
 use crate::text::Echoes;
 

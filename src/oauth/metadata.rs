@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{Answer, Body, Exchange, Rejection, Request, body};
 use crate::dialect::{BodyFormat, RequestMethod};
-use crate::report::{ErrorCode, SourceError};
+use crate::error::{ErrorCode, SourceError};
 use crate::retry::{self, Repeat};
 use crate::source::{ClientAuthentication, parse_endpoint_url};
 

@@ -10,7 +10,7 @@ use url::{Url, form_urlencoded};
 use super::{Exchange, Request};
 use crate::assertion::{Assertion, CLIENT_ASSERTION_TYPE};
 use crate::dialect::{BodyForm, CredentialPlace, Place, RequestMethod};
-use crate::report::{ErrorCode, SourceError};
+use crate::error::{ErrorCode, SourceError};
 use crate::source::{ClientAuthentication, Credential, ParameterValue};
 
 /// Names and values, in order.

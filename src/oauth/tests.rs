@@ -10,7 +10,7 @@ use url::{Url, form_urlencoded};
 
 use super::*;
 use crate::credential::Seed;
-use crate::report::ErrorCode;
+use crate::error::ErrorCode;
 use crate::source::PlainHttp;
 
 fn definition(fields: &Value) -> Definition {

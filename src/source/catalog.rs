@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::fields::{Members, not_an_object};
 use super::{Definition, PlainHttp, Roster, Source, SourceName};
-use crate::report::{ErrorCode, SourceError};
+use crate::error::{ErrorCode, SourceError};
 use crate::text;
 
 /// A secret as it was read.

@@ -9,7 +9,7 @@ use crate::dialect::{
     self, BodyForm, BodyFormat, CredentialPlace, ErrorClass, ErrorRule, Evidence, Expiry, ExpiryForm, Place, Pointer,
     RefreshRules, RequestForm, RequestMethod, ResponseForm, Test,
 };
-use crate::report::ErrorCode;
+use crate::error::ErrorCode;
 
 const REQUEST: [&str; 12] = [
     "basic_encoding",

@@ -14,7 +14,7 @@ use url::Url;
 use super::{PlainHttp, parse_ascii_url, parse_endpoint_url};
 use crate::dialect::Pointer;
 use crate::duration;
-use crate::report::{ErrorCode, SourceError};
+use crate::error::{ErrorCode, SourceError};
 use crate::text;
 
 /// Longest text that is shown to people as it is.

@@ -115,7 +115,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::report::{ErrorCode, SourceError};
+    use crate::error::{ErrorCode, SourceError};
     use crate::source::{PlainHttp, Secret};
 
     const DEFINITION: &str =

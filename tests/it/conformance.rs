@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use wiremock::{MockServer, Request, ResponseTemplate};
 
 use token_harvester::assertion::JWT_BEARER;
+use token_harvester::error::ErrorCode;
 use token_harvester::ports::Clock as _;
-use token_harvester::report::ErrorCode;
 use token_harvester::system::SystemClock;
 
 use crate::support::deployment::Deployment;

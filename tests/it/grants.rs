@@ -9,8 +9,9 @@ use wiremock::http::HeaderValue;
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
+use token_harvester::error::ErrorCode;
 use token_harvester::event::Event;
-use token_harvester::report::{ErrorCode, Outcome, Report};
+use token_harvester::report::{Outcome, Report};
 
 use crate::support::deployment::Deployment;
 use crate::support::proxy::{aws_proxy, s3_error};
