@@ -638,7 +638,7 @@ mod tests {
              What it means: the server refused the refresh token: it has expired, was revoked or was used before.\n\
              What to do: nothing at the first refusal; after the third in a row, or if the token ends sooner, \
              authorize again and put the new refresh_token into the definition.\n\
-             The harvester tries again at 2026-11-20T22:15:00Z (in 15 min).\n\
+             The harvester tries again in its first run after 2026-11-20T22:15:00Z (in 15 min).\n\
              Look up: docs/runbook.md#invalid_grant\n\
              Owner: crm-team@example.com\n\
              Runbook: https://wiki.example.com/crm\n"

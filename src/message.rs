@@ -186,7 +186,7 @@ pub(crate) fn moment(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
 pub(crate) fn next_attempt(time: DateTime<Utc>, error: &SourceError, now: DateTime<Utc>) -> String {
     let sooner = if error.retryable { "" } else { ", or as soon as the definition has changed" };
     if time > now {
-        format!("The harvester tries again at {}{sooner}.", moment(time, now))
+        format!("The harvester tries again in its first run after {}{sooner}.", moment(time, now))
     } else {
         "The harvester tries again in its next run.".to_owned()
     }
@@ -303,11 +303,11 @@ mod tests {
         let told = |time, code| next_attempt(time, &error(code), now());
         assert_eq!(
             told(later, ErrorCode::EndpointTimeout),
-            "The harvester tries again at 2026-11-20T22:15:00Z (in 15 min)."
+            "The harvester tries again in its first run after 2026-11-20T22:15:00Z (in 15 min)."
         );
         assert_eq!(
             told(later, ErrorCode::InvalidClient),
-            "The harvester tries again at 2026-11-20T22:15:00Z (in 15 min), or as soon as the definition has changed."
+            "The harvester tries again in its first run after 2026-11-20T22:15:00Z (in 15 min), or as soon as the definition has changed."
         );
         assert_eq!(told(now(), ErrorCode::EndpointTimeout), "The harvester tries again in its next run.");
     }

@@ -61,7 +61,7 @@ async fn the_token_document_and_its_metadata() {
 #[tokio::test]
 async fn the_messages() {
     let (_, _, messages) = harvested("messages").await;
-    let [alert, failed, refreshed, never] = &messages[..] else { panic!("{messages:#?}") };
+    let [refreshed, failed, never, alert] = &messages[..] else { panic!("{messages:#?}") };
     let messages = [("alert", alert), ("token_failed", failed), ("token_refreshed", refreshed), ("token_never", never)];
     for (name, message) in messages {
         assert_json_snapshot!(name, message, { ".default.version_id" => version_id(), ".email" => "[see the text]" });
