@@ -47,7 +47,7 @@ lint: tools ## Check formatting, lints, and which module may know which
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- --deny warnings
 	@cargo fmt --check --manifest-path fuzz/Cargo.toml
-	@cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+	@cargo check --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target
 	@$(VENV)/ruff format --quiet --check $(PYTHON_CODE) && $(VENV)/ruff check --quiet $(PYTHON_CODE)
 	@cargo fmt --all --check --manifest-path benches/Cargo.toml
 	@cargo metadata --locked --format-version 1 --manifest-path benches/Cargo.toml >/dev/null

@@ -70,7 +70,7 @@ impl<P: Ports> Harvester<P> {
             let roster = self.roster().await.ok();
             return Ok(Definitions { catalog: Rc::clone(catalog), roster, broke_off: None, all_gone: false });
         }
-        let (reading, roster) = join(self.read_secrets(now, deadline), self.read_roster()).await;
+        let (reading, roster) = join(self.read_secrets(now, deadline.definitions), self.read_roster()).await;
         let Reading { secrets, broke_off } = reading;
         if let Some(error) = broke_off.clone().filter(|_| secrets.is_empty() && cached.is_none()) {
             return Err(error);
@@ -88,7 +88,7 @@ impl<P: Ports> Harvester<P> {
     /// The definitions as they are now, in the middle of a run; `None`: they could not be read.
     pub(super) async fn reread(&self, run: &Run<'_>) -> Option<Rc<Catalog>> {
         let now = self.world.clock.now();
-        let reading = self.read_secrets(now, &run.deadline).await;
+        let reading = self.read_secrets(now, run.deadline.requests).await;
         if let Some(error) = &reading.broke_off {
             warn!(run.id = run.id, error.message = %error, "definitions could not be read anew");
             return None;
@@ -97,8 +97,8 @@ impl<P: Ports> Harvester<P> {
         Some(self.take_in(reading.secrets, true, roster, now))
     }
 
-    async fn read_secrets(&self, now: DateTime<Utc>, deadline: &Deadline) -> Reading {
-        let time_left = Deadline::remaining(now, deadline.definitions.max(now + TimeDelta::seconds(1)));
+    async fn read_secrets(&self, now: DateTime<Utc>, until: DateTime<Utc>) -> Reading {
+        let time_left = Deadline::remaining(now, until);
         let reading = tokio::time::timeout(time_left, self.world.secrets.read_all()).await;
         reading.unwrap_or_else(|_elapsed| Reading {
             secrets: Vec::new(),
