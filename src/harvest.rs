@@ -262,8 +262,8 @@ impl<P: Ports> Harvester<P> {
             hosts: Hosts::default(),
         };
         let chosen = choose(&catalog, event).into_iter().map(|(name, source)| {
-            let host = source.as_ref().map(|source| source.definition.host()).unwrap_or_default();
-            (host, (name, source))
+            let host = source.as_ref().map(|source| hosts::host(source.definition.first_url()).to_owned());
+            (host.unwrap_or_default(), (name, source))
         });
         let mut harvested: Vec<Harvested> = stream::iter(hosts::in_turn(chosen))
             .map(|(name, source)| self.harvest_source(&run, &catalog, name, source).boxed_local())

@@ -121,6 +121,14 @@ pub struct Tagged<T> {
 /// Something that only advises: where it can't be understood, the value is `None`, and it may be overwritten.
 pub type Advice<T> = Tagged<Option<T>>;
 
+impl<T> Advice<T> {
+    /// The same, if it can be understood.
+    pub fn understood(self) -> Option<Tagged<T>> {
+        let Self { value, etag } = self;
+        value.map(|value| Tagged { value, etag })
+    }
+}
+
 /// Grant state in the state bucket.
 pub trait GrantStore {
     /// The stored state; `None` if there is none. Damaged state is an error: a seed in its place may be used up.

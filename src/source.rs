@@ -254,10 +254,10 @@ impl Definition {
         }
     }
 
-    /// The host that it asks for tokens, with its port: what is down together.
-    pub fn host(&self) -> String {
+    /// Where it asks for tokens, or for where to.
+    pub fn first_url(&self) -> &Url {
         let (Endpoint::Token(url) | Endpoint::Issuer { url, .. }) = &self.flow.endpoint;
-        url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()
+        url
     }
 
     /// All kinds of requests that it makes.

@@ -55,7 +55,8 @@ impl Hosts {
     }
 }
 
-fn host(url: &Url) -> &str {
+/// A host with its port: what is down together.
+pub(super) fn host(url: &Url) -> &str {
     &url[Position::BeforeHost..Position::AfterPort]
 }
 

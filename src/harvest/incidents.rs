@@ -17,10 +17,15 @@ pub(super) struct Watched {
     /// As it is now, with the entity tag of what is stored; `None`: it is over.
     current: Option<Tagged<Incident>>,
     /// What changed for a person.
-    pub(super) change: Option<Change>,
+    change: Option<Change>,
 }
 
 impl Watched {
+    /// An incident that this run leaves as it found it.
+    fn unchanged(previous: Option<Advice<Incident>>) -> Self {
+        Self { current: previous.clone().and_then(Advice::understood), previous, change: None }
+    }
+
     /// The open incident.
     pub(super) fn incident(&self) -> Option<&Incident> {
         self.current.as_ref().map(|current| &current.value)
@@ -104,11 +109,7 @@ impl<P: Ports> Harvester<P> {
         let mut previous = progress.incident.take();
         let unknown = result.as_ref().is_err_and(|error| error.code == ErrorCode::SourceUnknown);
         if run.event.dry_run || unknown || progress.incident_unread.get() || self.open_incidents(run).await.is_none() {
-            let current = previous.clone().and_then(|previous| {
-                let Tagged { value, etag } = previous;
-                value.map(|value| Tagged { value, etag })
-            });
-            return Watched { previous, current, change: None };
+            return Watched::unchanged(previous);
         }
         let tried = progress.tried.take();
         let situation = Situation {
@@ -136,10 +137,7 @@ impl<P: Ports> Harvester<P> {
                 break;
             }
         }
-        let current = previous.as_ref().and_then(|previous| {
-            previous.value.as_ref().map(|value| Tagged { value: value.clone(), etag: previous.etag.clone() })
-        });
-        Watched { previous, current, change: None }
+        Watched::unchanged(previous)
     }
 
     /// One judgement, kept; `None`: the incident has been changed meanwhile.

@@ -435,6 +435,7 @@ impl<P: Ports> Harvester<P> {
         let first_sent = Cell::new(None);
         let attempt = || async {
             let (now, timeout) = self.time_for_request(run)?;
+            // Asked here too, before what is not sent counts as an attempt.
             run.hosts.allow(&token_endpoint)?;
             // Stored in whole seconds, so counted from one: of two runs in one second, each sees the other's as newer.
             let issued_at = now.trunc_subsecs(0);
