@@ -2,56 +2,23 @@
 //!
 //! # Layout
 //!
-//! A reader meets the use case first: [`harvest`] reads top to bottom. It knows the world only through [`ports`].
-//!
-//! Pure, without clock, randomness, environment or any type of AWS:
-//! - [`source`]: what the secrets define, parsed and validated
-//! - [`provider`]: known providers, declared in `src/providers`; [`dialect`]: how they depart from RFC 6749
-//! - [`event`]: what a harvest is asked to do
-//! - [`oauth`]: token requests, answers and errors; [`assertion`]: signed JWTs
-//! - [`credential`]: what tokens are requested with, in kinds and words
-//! - [`grant`]: the refresh token that is due next, and the lease on it
-//! - [`token`]: the token document, its expiry, and whether it is due
-//! - [`retry`]: waits, `Retry-After`, deadlines
-//! - [`report`]: outcomes and warnings; [`message`]: what subscribers are told
-//! - [`error`]: why a source has no new token
-//! - [`incident`]: open failures, when to try again, and when a person hears; [`alert`]: the words for it
-//! - [`duration`], [`time`] and [`text`]: small words of the trade
-//!
-//! The world:
-//! - [`config`]: the environment
-//! - [`connection`]: HTTP over TLS, for all that is outside; [`tls`]: whom to trust
-//! - [`http`]: authorization servers
-//! - [`aws`]: Secrets Manager, S3, SNS
+//! Each room is a folder, named by what it may know:
+//! - [`domain`]: the rules, without clock, randomness, network or any type of AWS. Start here for what a thing *is*.
+//! - [`app`]: the use cases, and the ports through which they reach the world. Start here for what *happens*:
+//!   [`app::harvest`] reads top to bottom.
+//! - [`net`]: HTTP over TLS, and the authorization servers behind it
+//! - [`aws`]: Secrets Manager, S3, SNS; the layout of the buckets, and the limits of the services
+//! - [`lambda`]: what Lambda gives a program: its environment, and where logs and metrics go
 //! - [`system`]: clock and randomness
-//! - [`telemetry`]: logs and metrics
 //!
-//! `src/bin/bootstrap.rs` wires it all into a Lambda function.
+//! Programs are thin: each file of `src/bin` wires rooms together. Providers are data, in `src/providers`.
+//!
+//! Who may know whom: `bin` -> `lambda` -> `net`, `aws`, `system` -> `app` -> `domain`, never back and never in a circle;
+//! `tests/architecture.rs` holds that.
 
-pub mod alert;
-pub mod assertion;
+pub mod app;
 pub mod aws;
-pub mod config;
-pub mod connection;
-pub mod credential;
-pub mod dialect;
-pub mod duration;
-pub mod error;
-pub mod event;
-pub mod grant;
-pub mod harvest;
-pub mod http;
-pub mod incident;
-pub mod message;
-pub mod oauth;
-pub mod ports;
-pub mod provider;
-pub mod report;
-pub mod retry;
-pub mod source;
+pub mod domain;
+pub mod lambda;
+pub mod net;
 pub mod system;
-pub mod telemetry;
-pub mod text;
-pub mod time;
-pub mod tls;
-pub mod token;

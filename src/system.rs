@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::ports::{Clock, Random};
-use crate::text;
+use crate::app::ports::{Clock, Random};
+use crate::domain::redact;
 
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,7 +27,7 @@ impl Random for SystemRandom {
     }
 
     fn unique(&self) -> String {
-        text::hex(&random::<16>())
+        redact::hex(&random::<16>())
     }
 }
 

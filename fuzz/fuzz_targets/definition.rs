@@ -9,9 +9,9 @@ use arbitrary::{Arbitrary as _, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
-use token_harvester::credential::Seed;
-use token_harvester::oauth::{Exchange, Request};
-use token_harvester::source::{Catalog, Definition, Endpoint, PlainHttp, Secret};
+use token_harvester::domain::credential::Seed;
+use token_harvester::domain::oauth::{Exchange, Request};
+use token_harvester::domain::source::{Catalog, Definition, Endpoint, PlainHttp, Secret};
 use url::Url;
 
 /// In every value that stands for a secret, and in every 16 characters of a long one.

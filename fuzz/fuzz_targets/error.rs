@@ -7,9 +7,9 @@
 use libfuzzer_sys::fuzz_target;
 use seeds::Input;
 use serde_json::{Value, json};
-use token_harvester::error::ErrorCode;
-use token_harvester::retry::Repeat;
-use token_harvester::source::{Definition, PlainHttp};
+use token_harvester::domain::error::ErrorCode;
+use token_harvester::domain::retry::Repeat;
+use token_harvester::domain::source::{Definition, PlainHttp};
 
 /// The longest `provider_error`, in characters.
 const LONGEST_PROVIDER_ERROR: usize = 500;

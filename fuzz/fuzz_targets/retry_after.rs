@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use libfuzzer_sys::fuzz_target;
-use token_harvester::retry::{Repeat, next_wait, parse_retry_after};
+use token_harvester::domain::retry::{Repeat, next_wait, parse_retry_after};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((seconds, value)) = bytes.split_first_chunk() else { return };

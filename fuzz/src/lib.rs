@@ -8,10 +8,10 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
 use secrecy::{ExposeSecret, SecretString};
 use seeds::Input;
 use serde_json::{Map, Value};
-use token_harvester::credential::Seed;
-use token_harvester::error::SourceError;
-use token_harvester::oauth::{Answer, Body, Exchange, LARGEST_ANSWER_BYTES};
-use token_harvester::source::{Definition, Flow, PlainHttp};
+use token_harvester::domain::credential::Seed;
+use token_harvester::domain::error::SourceError;
+use token_harvester::domain::oauth::{Answer, Body, Exchange, LARGEST_ANSWER_BYTES};
+use token_harvester::domain::source::{Definition, Flow, PlainHttp};
 use url::form_urlencoded;
 
 /// Secrets as nothing else looks, with characters that change when they are encoded.

@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use http_body_util::BodyExt as _;
 
-use crate::connection::{Connections, Unanswered};
+use crate::net::connections::{Connections, Unanswered};
 
 /// What the SDK's clients send their requests with. Timeouts are theirs, but for the one of connecting.
 pub(super) fn http_client(connections: Connections) -> SharedHttpClient {

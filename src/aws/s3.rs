@@ -13,16 +13,16 @@ use aws_types::SdkConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::store_error;
-use crate::config::Config;
-use crate::grant::{self, Forecast, GrantState, Lease};
-use crate::incident::{self, Incident};
-use crate::ports::{
+use crate::app::ports::{
     Advice, ForecastStore, GrantStore, IncidentStore, LeaseStore, Put, ReportStore, RosterStore, StoreError, Tagged,
     TokenStore,
 };
-use crate::report::Report;
-use crate::source::{self, Roster, SourceName};
-use crate::token::{self, StoredMetadata, StoredToken, TokenDocument};
+use crate::domain::grant::{self, Forecast, GrantState, Lease};
+use crate::domain::incident::{self, Incident};
+use crate::domain::report::Report;
+use crate::domain::source::{self, Roster, SourceName};
+use crate::domain::token::{self, StoredMetadata, StoredToken, TokenDocument};
+use crate::lambda::config::Config;
 
 /// The token bucket.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use aws_types::SdkConfig;
 use secrecy::SecretString;
 
 use super::store_error;
-use crate::config::Config;
-use crate::error::{ErrorCode, SourceError};
-use crate::ports::{Reading, SecretStore};
-use crate::source::Secret;
-use crate::text;
+use crate::app::ports::{Reading, SecretStore};
+use crate::domain::error::{ErrorCode, SourceError};
+use crate::domain::redact;
+use crate::domain::source::Secret;
+use crate::lambda::config::Config;
 
 /// The most that one call returns.
 const SECRETS_PER_CALL: i32 = 20;
@@ -66,7 +66,7 @@ impl SecretStore for SecretsManager {
                     error.error_code.unwrap_or_default(),
                     error.message.unwrap_or_default()
                 );
-                let error = SourceError::new(ErrorCode::SecretUnreadable, text::printable(&words, 400));
+                let error = SourceError::new(ErrorCode::SecretUnreadable, redact::printable(&words, 400));
                 secrets.push(Secret { name: name.to_owned(), content: Err(error) });
             }
             let values = page.secret_values.unwrap_or_default();

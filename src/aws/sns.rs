@@ -11,9 +11,9 @@ use futures_util::{StreamExt as _, stream};
 use tracing::warn;
 
 use super::store_error;
-use crate::config::Config;
-use crate::message::Message;
-use crate::ports::{Publisher, StoreError};
+use crate::app::ports::{Publisher, StoreError};
+use crate::domain::notice::message::Message;
+use crate::lambda::config::Config;
 
 /// The most messages that one call takes.
 const MESSAGES_PER_CALL: usize = 10;

@@ -9,18 +9,18 @@ use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
 use tracing::{error, warn};
 
+use token_harvester::app::harvest::{HarvestError, Harvester};
+use token_harvester::app::ports::{Clock as _, Ports, World};
 use token_harvester::aws::{Clients, S3StateStore, S3TokenStore, SecretsManager, SnsPublisher};
-use token_harvester::config::{self, Config};
-use token_harvester::connection::Connections;
-use token_harvester::event::Event;
-use token_harvester::harvest::{HarvestError, Harvester};
-use token_harvester::http::HttpAuthorizationServer;
-use token_harvester::ports::{Clock as _, Ports, World};
-use token_harvester::report::Report;
-use token_harvester::source::Tls;
+use token_harvester::domain::event::Event;
+use token_harvester::domain::report::Report;
+use token_harvester::domain::source::Tls;
+use token_harvester::lambda::config::{self, Config};
+use token_harvester::lambda::telemetry;
+use token_harvester::net::authorization_server::HttpAuthorizationServer;
+use token_harvester::net::connections::Connections;
+use token_harvester::net::tls::ExtraRoots;
 use token_harvester::system::{SystemClock, SystemRandom};
-use token_harvester::telemetry;
-use token_harvester::tls::ExtraRoots;
 
 /// The ports as they are in production.
 struct Lambda;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use token_harvester::error::ErrorCode;
+use token_harvester::domain::error::ErrorCode;
 
 use crate::support::deployment::Deployment;
 use crate::support::process::{ROOT, Server};

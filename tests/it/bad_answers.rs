@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use wiremock::{MockServer, ResponseTemplate};
 
-use token_harvester::error::{ErrorCode, SourceError};
-use token_harvester::oauth::LARGEST_ANSWER_BYTES;
-use token_harvester::report::{Outcome, Report};
+use token_harvester::domain::error::{ErrorCode, SourceError};
+use token_harvester::domain::oauth::LARGEST_ANSWER_BYTES;
+use token_harvester::domain::report::{Outcome, Report};
 
 use crate::support::deployment::Deployment;
 use crate::support::sockets::{self, Authority, Reply, Scripted};

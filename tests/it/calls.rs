@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
-use token_harvester::harvest::Harvester;
-use token_harvester::report::Report;
+use token_harvester::app::harvest::Harvester;
+use token_harvester::domain::report::Report;
 use wiremock::MockServer;
 
 use crate::support::deployment::{Deployment, Real};

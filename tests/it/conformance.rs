@@ -9,9 +9,9 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 use wiremock::{MockServer, Request, ResponseTemplate};
 
-use token_harvester::assertion::JWT_BEARER;
-use token_harvester::error::ErrorCode;
-use token_harvester::ports::Clock as _;
+use token_harvester::app::ports::Clock as _;
+use token_harvester::domain::assertion::JWT_BEARER;
+use token_harvester::domain::error::ErrorCode;
 use token_harvester::system::SystemClock;
 
 use crate::support::deployment::Deployment;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
-use token_harvester::error::ErrorCode;
-use token_harvester::harvest::HarvestError;
-use token_harvester::report::{Outcome, WarningCode};
+use token_harvester::app::harvest::HarvestError;
+use token_harvester::domain::error::ErrorCode;
+use token_harvester::domain::report::{Outcome, WarningCode};
 
 use crate::support::deployment::Deployment;
 use crate::support::proxy::{ask, aws_proxy};

@@ -8,8 +8,8 @@ use chrono::TimeDelta;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
-use token_harvester::error::ErrorCode;
-use token_harvester::report::Outcome;
+use token_harvester::domain::error::ErrorCode;
+use token_harvester::domain::report::Outcome;
 
 use crate::support::deployment::Deployment;
 use crate::support::line;

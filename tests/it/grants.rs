@@ -9,9 +9,9 @@ use wiremock::http::HeaderValue;
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
-use token_harvester::error::ErrorCode;
-use token_harvester::event::Event;
-use token_harvester::report::{Outcome, Report};
+use token_harvester::domain::error::ErrorCode;
+use token_harvester::domain::event::Event;
+use token_harvester::domain::report::{Outcome, Report};
 
 use crate::support::deployment::Deployment;
 use crate::support::proxy::{aws_proxy, s3_error};
@@ -128,7 +128,7 @@ async fn harvests_at_once_send_one_request() {
         let event = Event::default();
         let names: Vec<_> = (0..runs).map(|run| format!("run-{run}")).collect();
         let harvests = harvesters.iter().zip(&names).map(|(harvester, name)| {
-            harvester.harvest(&event, name, token_harvester::ports::Clock::now(&deployment.clock) + deadline)
+            harvester.harvest(&event, name, token_harvester::app::ports::Clock::now(&deployment.clock) + deadline)
         });
         let reports: Vec<Report> =
             join_all(harvests).await.into_iter().map(|report| report.expect("a report")).collect();

@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use wiremock::{MockServer, ResponseTemplate};
 
-use token_harvester::error::ErrorCode;
-use token_harvester::harvest::HarvestError;
-use token_harvester::report::Outcome;
+use token_harvester::app::harvest::HarvestError;
+use token_harvester::domain::error::ErrorCode;
+use token_harvester::domain::report::Outcome;
 
 use crate::support::deployment::{Deployment, Received};
 use crate::support::proxy::{aws_proxy, s3_error};

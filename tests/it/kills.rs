@@ -8,8 +8,8 @@ use chrono::TimeDelta;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use token_harvester::event::Event;
-use token_harvester::ports::Clock as _;
+use token_harvester::app::ports::Clock as _;
+use token_harvester::domain::event::Event;
 
 use crate::support::deployment::{Deployment, Received};
 use crate::support::function::{command, eventually, runtime_api, told};

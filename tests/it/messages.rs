@@ -3,7 +3,7 @@
 use serde_json::json;
 use wiremock::{MockServer, Request, ResponseTemplate};
 
-use token_harvester::harvest::HarvestError;
+use token_harvester::app::harvest::HarvestError;
 
 use crate::support::assert_refreshed;
 use crate::support::deployment::Deployment;

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use token_harvester::assertion::JWT_BEARER;
-use token_harvester::{duration, provider};
+use token_harvester::domain::assertion::JWT_BEARER;
+use token_harvester::domain::{duration, provider};
 
 use crate::providers::grant_type;
 use crate::schemas::{assert_valid, schema};

@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 use wiremock::{MockServer, Request, Respond, ResponseTemplate};
 
-use token_harvester::ports::Clock as _;
-use token_harvester::provider;
-use token_harvester::report::Report;
-use token_harvester::source::{Catalog, PlainHttp, Secret, SourceName};
+use token_harvester::app::ports::Clock as _;
+use token_harvester::domain::provider;
+use token_harvester::domain::report::Report;
+use token_harvester::domain::source::{Catalog, PlainHttp, Secret, SourceName};
 
 use crate::support::deployment::Deployment;
 use crate::support::fixture::{self, Answer, CUSTOM_PREFIX, Case, Fixture, Harvest};

@@ -5,9 +5,9 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
-use token_harvester::assertion::JWT_BEARER;
-use token_harvester::provider::CUSTOM;
-use token_harvester::source::{Catalog, PlainHttp, Secret};
+use token_harvester::domain::assertion::JWT_BEARER;
+use token_harvester::domain::provider::CUSTOM;
+use token_harvester::domain::source::{Catalog, PlainHttp, Secret};
 
 use crate::support::deployment::Deployment;
 use crate::support::fixture::toml_files;

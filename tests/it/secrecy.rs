@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 use wiremock::{MockServer, Request, ResponseTemplate};
 
-use token_harvester::config::Config;
-use token_harvester::report::Outcome;
-use token_harvester::source::{Catalog, PlainHttp, Secret};
-use token_harvester::telemetry;
+use token_harvester::domain::report::Outcome;
+use token_harvester::domain::source::{Catalog, PlainHttp, Secret};
+use token_harvester::lambda::config::Config;
+use token_harvester::lambda::telemetry;
 
 use crate::support::deployment::Deployment;
 use crate::support::line;

@@ -5,8 +5,8 @@ use insta::{assert_json_snapshot, assert_snapshot, dynamic_redaction};
 use serde_json::{Value, json};
 use wiremock::MockServer;
 
-use token_harvester::report::Report;
-use token_harvester::telemetry;
+use token_harvester::domain::report::Report;
+use token_harvester::lambda::telemetry;
 
 use crate::support::deployment::Deployment;
 use crate::support::log::Kept;

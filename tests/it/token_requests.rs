@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use wiremock::{MockServer, ResponseTemplate};
 
-use token_harvester::report::{Outcome, WarningCode};
+use token_harvester::domain::report::{Outcome, WarningCode};
 
 use crate::support::deployment::Deployment;
 use crate::support::token_endpoint::{and, answer_at, answered, client_at, client_of, count, form};

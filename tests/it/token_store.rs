@@ -9,8 +9,8 @@ use wiremock::http::HeaderValue;
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
-use token_harvester::error::ErrorCode;
-use token_harvester::report::Outcome;
+use token_harvester::domain::error::ErrorCode;
+use token_harvester::domain::report::Outcome;
 
 use crate::support::deployment::Deployment;
 use crate::support::proxy::{ask, aws_proxy, forward, s3_error};

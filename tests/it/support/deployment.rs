@@ -13,17 +13,17 @@ use aws_sdk_s3::types::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use token_harvester::app::harvest::{HarvestError, Harvester};
+use token_harvester::app::ports::{Clock, Ports, Random, World};
 use token_harvester::aws::{self, Clients, S3StateStore, S3TokenStore, SecretsManager, SnsPublisher};
-use token_harvester::config::Config;
-use token_harvester::connection::Connections;
-use token_harvester::event::Event;
-use token_harvester::harvest::{HarvestError, Harvester};
-use token_harvester::http::HttpAuthorizationServer;
-use token_harvester::ports::{Clock, Ports, Random, World};
-use token_harvester::report::Report;
-use token_harvester::source::Tls;
+use token_harvester::domain::event::Event;
+use token_harvester::domain::report::Report;
+use token_harvester::domain::source::Tls;
+use token_harvester::lambda::config::Config;
+use token_harvester::net::authorization_server::HttpAuthorizationServer;
+use token_harvester::net::connections::Connections;
+use token_harvester::net::tls::ExtraRoots;
 use token_harvester::system::{SystemClock, SystemRandom};
-use token_harvester::tls::ExtraRoots;
 
 use super::process::{self, AwsEmulator};
 

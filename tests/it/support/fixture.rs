@@ -10,7 +10,7 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256}
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use token_harvester::duration;
+use token_harvester::domain::duration;
 
 use super::process::ROOT;
 

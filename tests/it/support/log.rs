@@ -7,7 +7,7 @@ use serde_json::Value;
 use tracing::subscriber::DefaultGuard;
 use tracing::{Dispatch, Level};
 
-use token_harvester::telemetry;
+use token_harvester::lambda::telemetry;
 
 /// What the program logs, kept.
 #[derive(Clone, Default)]

@@ -10,8 +10,8 @@ pub(crate) mod proxy;
 pub(crate) mod sockets;
 pub(crate) mod token_endpoint;
 
-use token_harvester::error::ErrorCode;
-use token_harvester::report::{Outcome, Report, SourceReport};
+use token_harvester::domain::error::ErrorCode;
+use token_harvester::domain::report::{Outcome, Report, SourceReport};
 
 /// One source's line of a report.
 pub(crate) fn line<'a>(report: &'a Report, source: &str) -> &'a SourceReport {

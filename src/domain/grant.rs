@@ -1,0 +1,386 @@
+//! Grant state and leases: what the next refresh needs and the last one returned, and who may use it.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::credential::{CredentialKind, Seed, Use};
+use crate::domain::oauth::{GrantExpiry, TokenAnswer};
+use crate::domain::provider::dialect::RefreshRules;
+use crate::domain::redact;
+use crate::domain::source::SourceName;
+use crate::domain::time::{rfc3339_seconds, rfc3339_seconds_option};
+
+/// Version of the layout of grant state.
+const SCHEMA_VERSION: u32 = 1;
+
+/// The shortest time between two refreshes that tells a fixed end from a moving one, stated in whole seconds.
+const SHORTEST_TO_JUDGE: TimeDelta = TimeDelta::seconds(10);
+
+/// Where a source's grant state is kept in the state bucket.
+pub fn key(source: &SourceName) -> String {
+    format!("grants/{source}.json")
+}
+
+/// Where it is kept which end of a source's grant a person was told of.
+pub fn forecast_key(source: &SourceName) -> String {
+    format!("forecasts/{source}.json")
+}
+
+/// Where the lease on a source's grant is kept in the state bucket.
+pub fn lease_key(source: &SourceName) -> String {
+    format!("leases/{source}")
+}
+
+/// The current credential of a source. `Debug` does not show it.
+#[derive(Debug, Clone)]
+pub struct GrantState {
+    /// What kind of credential it is.
+    pub kind: CredentialKind,
+    /// The credential.
+    pub credential: SecretString,
+    /// When the request that brought it was sent; for the first one: when it was first used.
+    pub credential_issued_at: DateTime<Utc>,
+    /// Its stated end.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When that was stated.
+    pub expiry_stated_at: Option<DateTime<Utc>>,
+    /// Whether the last refresh moved the end; `None`: nobody knows yet.
+    pub extended: Option<bool>,
+    /// Counts up by one with each save.
+    pub generation: u64,
+    /// SHA-256 (hex) of the definition's credential that it grew from.
+    pub seed_sha256: String,
+    /// Whether it is the definition's own credential, which nothing has come of yet. Not kept.
+    pub is_seed: bool,
+}
+
+impl GrantState {
+    /// What to refresh with: the stored state, unless a person has authorized anew since, by another credential in the
+    /// definition.
+    pub fn current(stored: Option<Self>, seed: &Seed, now: DateTime<Utc>) -> Self {
+        let kind = seed.kind();
+        let seed_sha256 = redact::sha256_hex(seed.secret().expose_secret().as_bytes());
+        match stored {
+            Some(stored) if stored.seed_sha256 == seed_sha256 && stored.kind == kind => stored,
+            other => Self {
+                kind,
+                credential: seed.secret().clone(),
+                credential_issued_at: now,
+                expires_at: None,
+                expiry_stated_at: None,
+                extended: None,
+                generation: other.map_or(0, |other| other.generation),
+                seed_sha256,
+                is_seed: true,
+            },
+        }
+    }
+
+    /// The state after an answer to a request that was sent at `issued_at`; `None` if it says nothing new.
+    pub fn after(&self, answer: &TokenAnswer, issued_at: DateTime<Utc>, rules: RefreshRules) -> Option<Self> {
+        let credential = match self.kind {
+            CredentialKind::RefreshToken => answer.refresh_token.as_ref(),
+            CredentialKind::AccessToken => Some(&answer.access_token),
+        };
+        let replaced = credential.filter(|new| new.expose_secret() != self.credential.expose_secret());
+        let stated = match (self.kind, answer.expires_at) {
+            (CredentialKind::RefreshToken, _) => answer.grant_expiry,
+            (CredentialKind::AccessToken, Some(end)) => GrantExpiry::At(end),
+            // Of another token nothing is known by what was said of the last one.
+            (CredentialKind::AccessToken, None) if replaced.is_some() => GrantExpiry::Never,
+            (CredentialKind::AccessToken, None) => GrantExpiry::Unstated,
+        };
+        let (expires_at, expiry_stated_at) = match stated {
+            GrantExpiry::Unstated => (self.expires_at, self.expiry_stated_at),
+            GrantExpiry::Never => (None, None),
+            GrantExpiry::At(time) => (Some(time), Some(issued_at)),
+        };
+        let extended = if rules.fixed_lifetime { Some(false) } else { self.extended_by(stated, issued_at) };
+        let refreshed = replaced.is_some() || self.kind == CredentialKind::AccessToken;
+        (refreshed || expires_at != self.expires_at || extended != self.extended).then(|| Self {
+            kind: self.kind,
+            credential: replaced.unwrap_or(&self.credential).clone(),
+            credential_issued_at: if refreshed { issued_at } else { self.credential_issued_at },
+            expires_at,
+            expiry_stated_at,
+            extended,
+            generation: self.generation + 1,
+            seed_sha256: self.seed_sha256.clone(),
+            is_seed: false,
+        })
+    }
+
+    /// The stated end, where it is a refresh token's; that of an access token is the token's own.
+    pub fn refresh_token_expires_at(&self) -> Option<DateTime<Utc>> {
+        self.expires_at.filter(|_| self.kind == CredentialKind::RefreshToken)
+    }
+
+    /// Whether its stated end has come.
+    pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether an answer moved the end. It did not where the stated lifetime has shrunk by most of the time that has
+    /// passed since the end was stated before; a first statement, or one within the same moment, can't tell.
+    fn extended_by(&self, stated: GrantExpiry, issued_at: DateTime<Utc>) -> Option<bool> {
+        let (Some(before), Some(stated_at), GrantExpiry::At(after)) = (self.expires_at, self.expiry_stated_at, stated)
+        else {
+            return if stated == GrantExpiry::Unstated { self.extended } else { None };
+        };
+        let passed = issued_at - stated_at;
+        if passed < SHORTEST_TO_JUDGE { self.extended } else { Some(after - before > passed / 2) }
+    }
+
+    /// Whether the next request with it is the first one.
+    pub fn next_use(&self) -> Use {
+        if self.is_seed { Use::First } else { Use::Later }
+    }
+
+    /// Whether both are about the same credential.
+    pub fn same_credential(&self, other: &Self) -> bool {
+        self.credential.expose_secret() == other.credential.expose_secret()
+    }
+
+    /// The JSON text. It holds the credential.
+    #[expect(clippy::missing_panics_doc, reason = "a struct of strings and numbers always serializes")]
+    pub fn to_json(&self) -> SecretString {
+        let json = serde_json::to_string(&Json {
+            schema_version: SCHEMA_VERSION,
+            refresh_token: self.credential_if(CredentialKind::RefreshToken),
+            access_token: self.credential_if(CredentialKind::AccessToken),
+            credential_issued_at: self.credential_issued_at,
+            expires_at: self.expires_at,
+            expiry_stated_at: self.expiry_stated_at,
+            extended: self.extended,
+            generation: self.generation,
+            seed_sha256: self.seed_sha256.clone(),
+        });
+        #[expect(clippy::expect_used, reason = "see above")]
+        SecretString::from(json.expect("serializable grant state"))
+    }
+
+    fn credential_if(&self, kind: CredentialKind) -> Option<String> {
+        (self.kind == kind).then(|| self.credential.expose_secret().to_owned())
+    }
+
+    /// Reads the JSON text; `None` if it is damaged.
+    pub fn parse(json: &str) -> Option<Self> {
+        let json: Json = serde_json::from_str(json).ok()?;
+        let (kind, credential) = match (json.refresh_token, json.access_token) {
+            (Some(token), None) => (CredentialKind::RefreshToken, token),
+            (None, Some(token)) => (CredentialKind::AccessToken, token),
+            _ => return None,
+        };
+        (json.schema_version == SCHEMA_VERSION && !credential.is_empty()).then(|| Self {
+            kind,
+            credential: SecretString::from(credential),
+            credential_issued_at: json.credential_issued_at,
+            expires_at: json.expires_at,
+            expiry_stated_at: json.expiry_stated_at,
+            extended: json.extended,
+            generation: json.generation,
+            seed_sha256: json.seed_sha256,
+            is_seed: false,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Json {
+    schema_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    #[serde(serialize_with = "rfc3339_seconds")]
+    credential_issued_at: DateTime<Utc>,
+    #[serde(serialize_with = "rfc3339_seconds_option")]
+    expires_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "rfc3339_seconds_option")]
+    expiry_stated_at: Option<DateTime<Utc>>,
+    extended: Option<bool>,
+    generation: u64,
+    seed_sha256: String,
+}
+
+/// What a person was last told of a source though it did not fail: the end of its grant, and a schedule that is too slow.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// The end of the grant.
+    #[serde(flatten)]
+    pub grant: Option<GrantForecast>,
+    /// Whether it was told that the schedule is too slow for the token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub schedule_too_slow: bool,
+}
+
+/// What a person was last told about the end of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantForecast {
+    /// The end that it was about.
+    #[serde(serialize_with = "rfc3339_seconds")]
+    pub grant_expires_at: DateTime<Utc>,
+    /// The step, in days before the end.
+    pub days: u32,
+}
+
+impl Forecast {
+    /// The JSON text.
+    #[expect(clippy::missing_panics_doc, reason = "a struct of a string and a number always serializes")]
+    pub fn to_json(&self) -> String {
+        #[expect(clippy::expect_used, reason = "see above")]
+        serde_json::to_string(self).expect("a serializable forecast")
+    }
+
+    /// Reads the JSON text; `None` if it is damaged.
+    pub fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+}
+
+impl GrantForecast {
+    /// Whether it was about that end. A fixed end wavers by seconds, since servers state what is left of it.
+    pub fn is_about(&self, grant_expires_at: DateTime<Utc>) -> bool {
+        (self.grant_expires_at - grant_expires_at).abs() < TimeDelta::hours(1)
+    }
+}
+
+/// Who works on a source whose grant may rotate, and until when nobody else may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The harvest that holds it.
+    pub run_id: String,
+    /// Tells two holders of one id apart: Lambda may deliver an event twice, with the same request id.
+    #[serde(default)]
+    pub nonce: String,
+    /// When it was taken; unknown in a lease of an older version.
+    #[serde(default, serialize_with = "rfc3339_seconds_option")]
+    pub taken_at: Option<DateTime<Utc>>,
+    /// From then on it may be taken over.
+    #[serde(serialize_with = "rfc3339_seconds")]
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Lease {
+    /// The JSON text.
+    #[expect(clippy::missing_panics_doc, reason = "a struct of two strings always serializes")]
+    pub fn to_json(&self) -> String {
+        #[expect(clippy::expect_used, reason = "see above")]
+        serde_json::to_string(self).expect("a serializable lease")
+    }
+
+    /// Reads the JSON text; `None` if it is damaged.
+    pub fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// One that anybody may take over.
+    pub fn ended() -> Self {
+        Self { run_id: String::new(), nonce: String::new(), taken_at: None, expires_at: DateTime::UNIX_EPOCH }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const RULES: RefreshRules =
+        RefreshRules { rotates: None, repeat_within: None, minimum_age: None, fixed_lifetime: false };
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-20T22:00:00Z".parse().expect("a time")
+    }
+
+    fn seed_of(refresh_token: &str) -> Seed {
+        Seed::RefreshToken(SecretString::from(refresh_token))
+    }
+
+    fn seeded(seed: &str) -> GrantState {
+        GrantState::current(None, &seed_of(seed), now())
+    }
+
+    fn answer(refresh_token: Option<&str>, grant_expiry: GrantExpiry) -> TokenAnswer {
+        TokenAnswer {
+            access_token: SecretString::from("t"),
+            token_type: "Bearer".to_owned(),
+            scope: None,
+            expires_at: None,
+            refresh_token: refresh_token.map(SecretString::from),
+            grant_expiry,
+            extra: serde_json::Map::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_told_is_read_as_it_was_written_also_by_the_version_before() {
+        let grant = GrantForecast { grant_expires_at: now(), days: 7 };
+        for told in [
+            Forecast { grant: Some(grant), schedule_too_slow: false },
+            Forecast { grant: Some(grant), schedule_too_slow: true },
+            Forecast { grant: None, schedule_too_slow: true },
+        ] {
+            assert_eq!(Forecast::parse(&told.to_json()), Some(told));
+        }
+        let before = r#"{"grant_expires_at":"2026-11-20T22:00:00Z","days":7}"#;
+        assert_eq!(Forecast::parse(before), Some(Forecast { grant: Some(grant), schedule_too_slow: false }));
+    }
+
+    #[test]
+    fn a_definitions_refresh_token_seeds_and_another_one_takes_over() {
+        let rotated =
+            seeded("first").after(&answer(Some("second"), GrantExpiry::Unstated), now(), RULES).expect("a change");
+        let same_seed = GrantState::current(Some(rotated.clone()), &seed_of("first"), now());
+        assert_eq!(same_seed.credential.expose_secret(), "second");
+
+        let mut expiring = rotated;
+        expiring.expires_at = Some(now());
+        let authorized_anew = GrantState::current(Some(expiring), &seed_of("third"), now());
+        assert_eq!(authorized_anew.credential.expose_secret(), "third");
+        assert_eq!((authorized_anew.generation, authorized_anew.expires_at), (1, None));
+    }
+
+    #[test]
+    fn rfc6749_6_no_new_refresh_token_means_keep_the_old_one() {
+        assert!(seeded("first").after(&answer(None, GrantExpiry::Unstated), now(), RULES).is_none());
+        assert!(seeded("first").after(&answer(Some("first"), GrantExpiry::Unstated), now(), RULES).is_none());
+    }
+
+    #[test]
+    fn a_stated_end_is_kept_until_another_is_stated_or_cleared() {
+        let with_end = seeded("first").after(&answer(None, GrantExpiry::At(now())), now(), RULES).expect("a change");
+        assert_eq!(with_end.expires_at, Some(now()));
+        let rotated = with_end.after(&answer(Some("second"), GrantExpiry::Unstated), now(), RULES).expect("a change");
+        assert_eq!(rotated.expires_at, Some(now()));
+        let cleared = rotated.after(&answer(None, GrantExpiry::Never), now(), RULES).expect("a change");
+        assert_eq!((cleared.expires_at, cleared.generation), (None, 3));
+    }
+
+    #[test]
+    fn two_refreshes_tell_whether_the_end_moves() {
+        let end = now() + TimeDelta::days(60);
+        let first = seeded("first").after(&answer(None, GrantExpiry::At(end)), now(), RULES).expect("a change");
+        assert_eq!(first.extended, None, "a first refresh cannot tell");
+
+        let later = now() + TimeDelta::days(1);
+        let after = |expiry| first.after(&answer(None, expiry), later, RULES).map(|state| state.extended);
+        assert_eq!(after(GrantExpiry::At(end)), Some(Some(false)));
+        assert_eq!(after(GrantExpiry::At(end + TimeDelta::seconds(1))), Some(Some(false)));
+        assert_eq!(after(GrantExpiry::At(end + TimeDelta::days(1))), Some(Some(true)));
+        assert_eq!(after(GrantExpiry::Unstated), None);
+    }
+
+    #[test]
+    fn state_is_read_as_it_was_written_and_damage_counts_as_none() {
+        let state =
+            seeded("first").after(&answer(Some("second"), GrantExpiry::At(now())), now(), RULES).expect("a change");
+        let read = GrantState::parse(state.to_json().expose_secret()).expect("state");
+        assert!(read.same_credential(&state));
+        assert_eq!((read.expires_at, read.generation, &read.seed_sha256), (Some(now()), 1, &state.seed_sha256));
+        assert!(GrantState::parse("{}").is_none());
+        assert!(GrantState::parse(&json!({"schema_version": 2}).to_string()).is_none());
+        assert!(!format!("{state:?}").contains("second"));
+    }
+}

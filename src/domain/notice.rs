@@ -1,0 +1,4 @@
+//! What people and programs are told, in messages of the topic.
+
+pub mod alert;
+pub mod message;

@@ -1,0 +1,168 @@
+//! Building a token request.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use url::{Url, form_urlencoded};
+
+use super::{Exchange, Request};
+use crate::domain::assertion::{Assertion, CLIENT_ASSERTION_TYPE};
+use crate::domain::error::{ErrorCode, SourceError};
+use crate::domain::provider::dialect::{BodyForm, CredentialPlace, Place, RequestMethod};
+use crate::domain::source::{ClientAuthentication, Credential, ParameterValue};
+
+/// Names and values, in order.
+#[derive(Default)]
+struct Parameters(Vec<(String, ParameterValue)>);
+
+impl Parameters {
+    fn add(&mut self, name: &str, value: &str) {
+        self.0.push((name.to_owned(), ParameterValue::One(SecretString::from(value))));
+    }
+
+    /// RFC 6749 appendix B.
+    fn form(&self) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in &self.0 {
+            for value in value.iter() {
+                form.append_pair(name, value.expose_secret());
+            }
+        }
+        form.finish()
+    }
+
+    /// One object.
+    fn json(&self) -> String {
+        let text = |value: &SecretString| Value::from(value.expose_secret());
+        let members = self.0.iter().map(|(name, value)| {
+            let value = match value {
+                ParameterValue::One(value) => text(value),
+                ParameterValue::Many(values) => values.iter().map(text).collect(),
+            };
+            (name.clone(), value)
+        });
+        Value::Object(members.collect()).to_string()
+    }
+}
+
+/// The parameters of a request, by where they go.
+#[derive(Default)]
+struct Placed {
+    body: Parameters,
+    query: Parameters,
+}
+
+impl Placed {
+    fn at(&mut self, place: Place) -> &mut Parameters {
+        match place {
+            Place::Body => &mut self.body,
+            Place::Query => &mut self.query,
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// Builds the request.
+    ///
+    /// `jti` identifies a signed assertion: one never used before, for each request.
+    pub fn request(&self, token_endpoint: &Url, jti: &str, now: DateTime<Utc>) -> Result<Request, SourceError> {
+        let flow = self.flow;
+        let form = &flow.request;
+        let mut headers = vec![("Accept".to_owned(), SecretString::from("application/json"))];
+        let mut authorize = |scheme: &str, credentials: &str| {
+            headers.push(("Authorization".to_owned(), SecretString::from(format!("{scheme} {credentials}"))));
+        };
+        let mut placed = Placed::default();
+
+        let parameters = placed.at(form.parameters_in);
+        if let (Some(name), Some(grant_type)) = (&form.grant_type_parameter, &flow.grant_type) {
+            parameters.add(name, grant_type);
+        }
+        let signed;
+        let credential = match &flow.credential {
+            Credential::None => None,
+            Credential::RefreshToken | Credential::AccessToken => self.credential.map(SecretString::expose_secret),
+            Credential::Assertion(assertion) => {
+                signed = sign(assertion, token_endpoint, jti, now)?;
+                Some(signed.as_str())
+            }
+        };
+        match (&form.credential, credential) {
+            (_, None) => {}
+            (CredentialPlace::Parameter(name), Some(credential)) => parameters.add(name, credential),
+            (CredentialPlace::Bearer, Some(credential)) => authorize("Bearer", credential),
+        }
+        let scope_is_claim = matches!(&flow.credential, Credential::Assertion(assertion) if assertion.scope.is_some());
+        if let (Some(name), Some(scope), false) = (&form.scope_parameter, &flow.scope, scope_is_claim) {
+            parameters.add(name, &scope.replace(' ', &form.scope_delimiter));
+        }
+        for (name, value) in &flow.params {
+            parameters.0.push((name.clone(), value.clone()));
+        }
+
+        let parameters = placed.at(form.client_in);
+        let client_id = form.client_id_parameter.as_deref().zip(flow.client_id.as_deref());
+        if let (Some((name, client_id)), false) =
+            (client_id, matches!(flow.client_authentication, ClientAuthentication::Basic(_)))
+        {
+            parameters.add(name, client_id);
+        }
+        match &flow.client_authentication {
+            ClientAuthentication::Basic(_) => authorize("Basic", &self.basic_credentials()),
+            ClientAuthentication::Post(secret) => {
+                parameters.add(&form.client_secret_parameter, secret.expose_secret());
+            }
+            ClientAuthentication::PrivateKeyJwt(assertion) => {
+                parameters.add("client_assertion_type", CLIENT_ASSERTION_TYPE);
+                parameters.add("client_assertion", &sign(assertion, token_endpoint, jti, now)?);
+            }
+            ClientAuthentication::MutualTls | ClientAuthentication::None => {}
+        }
+        for (name, value) in &flow.headers {
+            headers.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
+            headers.push((name.clone(), value.clone()));
+        }
+
+        let mut url = token_endpoint.clone();
+        if !placed.query.0.is_empty() {
+            let query = match url.query() {
+                Some(query) if !query.is_empty() => format!("{query}&{}", placed.query.form()),
+                _ => placed.query.form(),
+            };
+            url.set_query(Some(&query));
+        }
+        let body = match (form.method, form.body) {
+            (RequestMethod::Get, _) => None,
+            (RequestMethod::Post, BodyForm::Form) => Some(("application/x-www-form-urlencoded", placed.body.form())),
+            (RequestMethod::Post, BodyForm::Json) => Some(("application/json", placed.body.json())),
+        };
+        if let Some((content_type, _)) = &body {
+            headers.push(("Content-Type".to_owned(), SecretString::from(*content_type)));
+        }
+        let body = body.map(|(_, body)| SecretString::from(body));
+        Ok(Request { method: form.method, url, headers, body })
+    }
+
+    /// What follows `Basic `: id and secret, form-encoded first (RFC 6749 section 2.3.1) unless the server wants them
+    /// as they are; empty where the client does not authenticate so.
+    pub(super) fn basic_credentials(&self) -> String {
+        let ClientAuthentication::Basic(secret) = &self.flow.client_authentication else { return String::new() };
+        let encode = |part: &str| {
+            if self.flow.request.basic_encoded {
+                form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>()
+            } else {
+                part.to_owned()
+            }
+        };
+        let client_id = self.flow.client_id.as_deref().unwrap_or_default();
+        BASE64_STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret.expose_secret())))
+    }
+}
+
+fn sign(assertion: &Assertion, token_endpoint: &Url, jti: &str, now: DateTime<Utc>) -> Result<String, SourceError> {
+    assertion
+        .sign(token_endpoint.as_str(), jti, now)
+        .map_err(|error| SourceError::new(ErrorCode::DefinitionInvalid, format!("`private_key` {error}")))
+}

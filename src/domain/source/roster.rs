@@ -1,0 +1,253 @@
+//! The roster: which sources the last reading of the definitions held, and which token of each was announced last.
+//!
+//! It is kept in the state bucket, so that a source does not vanish with a secret that can't be read, and no token stays
+//! unannounced because a run was killed between storing and publishing it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Catalog;
+
+/// Version of the layout.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Where it is kept in the state bucket.
+pub const KEY: &str = "catalog.json";
+
+/// All sources by name. Holds no secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roster(BTreeMap<String, Member>);
+
+/// What is remembered of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Member {
+    /// Name of the secret that it stands in, without the prefix.
+    secret: String,
+    /// Generation of the token that was announced last; 0: none was.
+    #[serde(default)]
+    announced: u64,
+    /// Whether the last complete reading lacked it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    absent: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Json<T> {
+    schema_version: u32,
+    sources: T,
+}
+
+impl Roster {
+    /// The JSON text.
+    #[expect(clippy::missing_panics_doc, reason = "a map of strings and numbers always serializes")]
+    pub fn to_json(&self) -> String {
+        #[expect(clippy::expect_used, reason = "see above")]
+        serde_json::to_string(&Json { schema_version: SCHEMA_VERSION, sources: &self.0 })
+            .expect("a serializable roster")
+    }
+
+    /// Reads the JSON text; `None` if it is damaged.
+    pub fn parse(json: &str) -> Option<Self> {
+        let json: Json<BTreeMap<String, Member>> = serde_json::from_str(json).ok()?;
+        (json.schema_version == SCHEMA_VERSION).then_some(Self(json.sources))
+    }
+
+    /// Whether it names no source.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All names, each with the secret that it stood in.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, member)| (name.as_str(), member.secret.as_str()))
+    }
+
+    /// Whether the last complete reading lacked a source.
+    pub fn is_absent(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|member| member.absent)
+    }
+
+    /// Generation of a source's token that was announced last; 0: none was.
+    pub fn announced(&self, name: &str) -> u64 {
+        self.0.get(name).map_or(0, |member| member.announced)
+    }
+
+    /// Whether both name the same sources, whatever was announced of them.
+    pub fn names_the_same(&self, other: &Self) -> bool {
+        let same = |(one, other): ((&String, &Member), (&String, &Member))| {
+            one.0 == other.0 && one.1.secret == other.1.secret && one.1.absent == other.1.absent
+        };
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
+    }
+
+    /// The roster with what another one knows of announcements besides.
+    #[must_use]
+    pub fn with_announcements_of(mut self, other: &Self) -> Self {
+        for (name, member) in &mut self.0 {
+            member.announced = member.announced.max(other.announced(name));
+        }
+        self
+    }
+
+    /// The roster after a reading, and after the announcement of some tokens: names with their generations.
+    #[must_use]
+    pub fn after<'a>(&self, catalog: &Catalog, announced: impl Iterator<Item = (&'a str, u64)>) -> Self {
+        let mut members: BTreeMap<_, _> = catalog
+            .secrets()
+            .map(|(name, secret)| {
+                let absent = if catalog.is_complete() { catalog.is_absent(name) } else { self.is_absent(name) };
+                let announced = self.announced(name);
+                (name.to_owned(), Member { secret: secret.to_owned(), announced, absent })
+            })
+            .collect();
+        for (name, generation) in announced {
+            if let Some(member) = members.get_mut(name) {
+                member.announced = member.announced.max(generation);
+            }
+        }
+        Self(members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::domain::error::{ErrorCode, SourceError};
+    use crate::domain::source::{PlainHttp, Secret};
+
+    const DEFINITION: &str =
+        r#"{"token_endpoint": "https://as.example.com/token", "client_id": "c", "client_secret": "s"}"#;
+
+    fn single(name: &str) -> Secret {
+        Secret { name: name.to_owned(), content: Ok(SecretString::from(DEFINITION)) }
+    }
+
+    fn packed(name: &str, sources: &[&str]) -> Secret {
+        let sources: Vec<_> = sources.iter().map(|source| format!(r#""{source}": {DEFINITION}"#)).collect();
+        let content = Ok(SecretString::from(format!(r#"{{"sources": {{{}}}}}"#, sources.join(", "))));
+        Secret { name: name.to_owned(), content }
+    }
+
+    fn unreadable(name: &str) -> Secret {
+        let error = SourceError::new(ErrorCode::SecretUnreadable, "AccessDenied");
+        Secret { name: name.to_owned(), content: Err(error) }
+    }
+
+    fn damaged(name: &str) -> Secret {
+        Secret { name: name.to_owned(), content: Ok(SecretString::from(r#"{"sources": {"a": {},}"#)) }
+    }
+
+    /// One reading after the other, all of them to the end.
+    fn read(readings: Vec<Vec<Secret>>) -> (Catalog, Roster) {
+        readings.into_iter().fold((Catalog::default(), Roster::default()), |(_, roster), secrets| {
+            let catalog = Catalog::after(&roster, None, secrets, true, PlainHttp::Refused);
+            let roster = roster.after(&catalog, std::iter::empty());
+            (catalog, roster)
+        })
+    }
+
+    fn names(roster: &Roster) -> Vec<&str> {
+        roster.iter().map(|(name, _)| name).collect()
+    }
+
+    fn code(catalog: &Catalog, name: &str) -> Option<&'static str> {
+        catalog.find(name)?.as_ref().err().map(|error| error.code.as_str())
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        let (catalog, roster) = read(vec![vec![single("a"), packed("pack", &["b"])], vec![single("a")]]);
+        let roster = roster.after(&catalog, [("a", 7)].into_iter());
+        assert_eq!(
+            roster.to_json(),
+            r#"{"schema_version":1,"sources":{"a":{"secret":"a","announced":7},"b":{"secret":"pack","announced":0,"absent":true}}}"#
+        );
+        assert_eq!(Roster::parse(&roster.to_json()), Some(roster));
+        assert_eq!(Roster::parse("{}"), None);
+    }
+
+    #[test]
+    fn the_sources_of_an_unreadable_secret_fail_under_their_own_names() {
+        for trouble in [unreadable("pack"), damaged("pack")] {
+            let (catalog, roster) = read(vec![vec![packed("pack", &["a", "b"])], vec![trouble]]);
+            assert_eq!(
+                (code(&catalog, "a"), code(&catalog, "b")),
+                (Some("secret_unreadable"), Some("secret_unreadable"))
+            );
+            assert!(catalog.find("pack").is_none());
+            assert_eq!(names(&roster), ["a", "b"]);
+        }
+    }
+
+    #[test]
+    fn a_secret_that_was_never_readable_or_holds_one_source_fails_under_its_own_name() {
+        let (catalog, _) = read(vec![vec![unreadable("pack")], vec![unreadable("pack")]]);
+        assert_eq!(code(&catalog, "pack"), Some("secret_unreadable"));
+        let (catalog, _) = read(vec![vec![single("a")], vec![damaged("a")]]);
+        assert_eq!(code(&catalog, "a"), Some("definition_invalid"), "a slip in one definition is that source's");
+    }
+
+    #[test]
+    fn a_pack_that_becomes_readable_is_no_source_any_more() {
+        let (catalog, roster) = read(vec![vec![unreadable("pack")], vec![packed("pack", &["a"])]]);
+        assert!(catalog.find("pack").is_none() && catalog.is_pack("pack"));
+        assert_eq!(names(&roster), ["a"]);
+    }
+
+    #[test]
+    fn a_slip_does_not_mend_itself_but_a_refusal_may() {
+        let retryable = |trouble| {
+            let (catalog, _) = read(vec![vec![packed("pack", &["a", "b"])], vec![trouble]]);
+            catalog.find("a").and_then(|entry| entry.as_ref().err()).map(|error| error.retryable)
+        };
+        assert_eq!((retryable(unreadable("pack")), retryable(damaged("pack"))), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn a_source_is_gone_after_two_complete_readings_without_it() {
+        let both = || vec![single("a"), single("b")];
+        let (catalog, roster) = read(vec![both(), vec![single("a")]]);
+        assert!(catalog.is_absent("b") && catalog.find("b").is_some());
+        assert_eq!(names(&roster), ["a", "b"]);
+        let (catalog, roster) = read(vec![both(), vec![single("a")], vec![single("a")]]);
+        assert!(catalog.find("b").is_none());
+        assert_eq!(names(&roster), ["a"]);
+        let (catalog, roster) = read(vec![both(), vec![single("a")], both(), vec![single("a")]]);
+        assert!(catalog.is_absent("b") && roster.is_absent("b"), "in a row");
+    }
+
+    #[test]
+    fn an_incomplete_reading_neither_counts_nor_resets() {
+        let first = || vec![single("a"), single("b"), single("c")];
+        let incomplete = || vec![single("a"), unreadable("c")];
+        let (catalog, roster) = read(vec![first(), incomplete(), incomplete()]);
+        assert!(catalog.is_absent("b") && !roster.is_absent("b"));
+        let (catalog, _) = read(vec![first(), vec![single("a"), single("c")], incomplete()]);
+        assert!(catalog.find("b").is_some());
+        let (catalog, _) =
+            read(vec![first(), vec![single("a"), single("c")], incomplete(), vec![single("a"), single("c")]]);
+        assert!(catalog.find("b").is_none());
+    }
+
+    #[test]
+    fn a_reading_that_broke_off_goes_on_with_what_was_known() {
+        let (known, roster) = read(vec![vec![single("a"), packed("pack", &["b"])]]);
+        let warm = Catalog::after(&roster, Some(&known), vec![single("a")], false, PlainHttp::Refused);
+        assert!(warm.find("b").is_some_and(Result::is_ok) && !warm.is_complete());
+        let without_roster = Catalog::after(&Roster::default(), Some(&known), Vec::new(), false, PlainHttp::Refused);
+        assert!(without_roster.find("a").is_some_and(Result::is_ok));
+        let cold = Catalog::after(&roster, None, vec![single("a")], false, PlainHttp::Refused);
+        assert_eq!((code(&cold, "a"), code(&cold, "b")), (None, Some("secret_unreadable")));
+    }
+
+    #[test]
+    fn what_was_announced_never_counts_back() {
+        let (catalog, roster) = read(vec![vec![single("a")]]);
+        let roster = roster.after(&catalog, [("a", 3), ("nobody", 1)].into_iter());
+        let roster = roster.after(&catalog, [("a", 2)].into_iter());
+        assert_eq!((roster.announced("a"), roster.announced("nobody")), (3, 0));
+    }
+}

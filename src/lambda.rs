@@ -1,0 +1,4 @@
+//! What Lambda gives a program: its environment, and where logs and metrics go.
+
+pub mod config;
+pub mod telemetry;
