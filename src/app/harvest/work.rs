@@ -27,7 +27,7 @@ use crate::domain::token::{self, Due, RefreshRule, StoredToken};
 /// The work on one source in one run, and what it has shown so far: that counts also where the work is broken off.
 pub(super) struct Work<'a, P: Ports> {
     pub(super) run: &'a Run<'a, P>,
-    pub(super) at_work: &'a AtWork,
+    pub(super) at: &'a AtWork,
     pub(super) requester: Requester<'a, P>,
     pub(super) grants: Grants<'a, P>,
     pub(super) tokens: Tokens<'a, P>,
@@ -55,7 +55,7 @@ impl<'a, P: Ports> Work<'a, P> {
     pub(super) fn new(run: &'a Run<'a, P>, at_work: &'a AtWork) -> Self {
         Self {
             run,
-            at_work,
+            at: at_work,
             requester: Requester::new(run.world, &run.servers, at_work, run.deadline.requests),
             grants: Grants::new(run.world, at_work, &run.deadline),
             tokens: Tokens::new(run.world),
@@ -69,7 +69,7 @@ impl<'a, P: Ports> Work<'a, P> {
 
     /// Name of the source.
     pub(super) fn name(&self) -> &'a str {
-        &self.at_work.source
+        &self.at.source
     }
 
     /// Whether the definitions lack the source for the first time.
@@ -95,7 +95,7 @@ impl<'a, P: Ports> Work<'a, P> {
     pub(super) async fn within_its_time(&self, source: &Result<Arc<Source>, SourceError>) -> Result<Done, SourceError> {
         let time_left = Deadline::remaining(self.run.now(), self.run.deadline.sources);
         // Boxed: nested in one another, the futures would be too large for the stack.
-        let work = AssertUnwindSafe(self.at_work.during(self.refresh_or_look(source).boxed_local()));
+        let work = AssertUnwindSafe(self.at.during(self.refresh_or_look(source).boxed_local()));
         match tokio::time::timeout(time_left, work.catch_unwind()).await {
             Ok(Ok(result)) => result,
             Ok(Err(_panic)) => {
@@ -116,7 +116,7 @@ impl<'a, P: Ports> Work<'a, P> {
         result: &Result<Done, SourceError>,
     ) -> (Option<OwedForecast>, Watched) {
         let time_left = Deadline::remaining(self.run.now(), self.run.deadline.notes);
-        let notes = AssertUnwindSafe(self.at_work.during(self.note(source, result).boxed_local()));
+        let notes = AssertUnwindSafe(self.at.during(self.note(source, result).boxed_local()));
         let problem = match tokio::time::timeout(time_left, notes.catch_unwind()).await {
             Ok(Ok(notes)) => return notes,
             Ok(Err(_panic)) => "the harvester panicked while noting how it went",
