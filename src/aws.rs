@@ -1,6 +1,7 @@
 //! Adapters to AWS. Whoever uses them sees [`Clients`], whose types are this crate's own.
 
 mod connection;
+mod keys;
 mod s3;
 mod secrets_manager;
 mod sns;

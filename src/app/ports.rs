@@ -13,7 +13,7 @@ use crate::domain::notice::message::Message;
 use crate::domain::oauth::{Answer, Rejection, Request};
 use crate::domain::report::Report;
 use crate::domain::source::{Roster, Secret, SourceName, Tls};
-use crate::domain::token::{StoredToken, TokenDocument};
+use crate::domain::token::{Location, StoredToken, TokenDocument};
 
 /// All ports together, so that a harvest has one type parameter.
 pub trait Ports {
@@ -88,6 +88,9 @@ pub trait AuthorizationServer {
 
 /// The token bucket.
 pub trait TokenStore {
+    /// Where a source's document is, for messages.
+    fn location(&self, source: Option<&SourceName>) -> Location;
+
     /// What is stored for a source, without its token; `None` if nothing is.
     async fn head(&self, source: &SourceName) -> Result<Option<StoredToken>, StoreError>;
 
@@ -204,6 +207,9 @@ pub trait RosterStore {
 
 /// Reports in the state bucket, for people.
 pub trait ReportStore {
+    /// Where a run's report is kept, for messages.
+    fn location(&self, report: &Report) -> String;
+
     /// Keeps a run's report.
     async fn keep_report(&self, report: &Report) -> Result<(), StoreError>;
 }

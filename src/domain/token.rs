@@ -19,9 +19,13 @@ const SCHEMA_VERSION: u32 = 1;
 /// How much of the token's SHA-256 is published: enough to tell two apart, useless for guessing one.
 const TOKEN_SHA256_DIGITS: usize = 16;
 
-/// Where a source's token document is kept in the token bucket.
-pub fn key(source: &SourceName) -> String {
-    format!("tokens/{source}.json")
+/// Where jobs find a token document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The token bucket.
+    pub bucket: String,
+    /// Key of the document; `None` where the name is no source's, so that there is none.
+    pub key: Option<String>,
 }
 
 /// What decides when a source's token is refreshed.

@@ -117,8 +117,6 @@ impl Config {
     pub fn settings(&self) -> Settings {
         Settings {
             environment: self.environment.clone(),
-            token_bucket: self.token_bucket.clone(),
-            state_bucket: self.state_bucket.clone(),
             runbook_url: self.runbook_url.clone(),
             secret_prefix: self.secret_prefix.clone(),
             schedule_interval: self.schedule_interval,

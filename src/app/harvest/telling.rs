@@ -10,6 +10,7 @@ use super::incidents::Watched;
 use super::{Harvested, Harvester, Progress, Run, note_trouble};
 use crate::app::ports::{
     Clock as _, ForecastStore as _, GrantStore as _, Ports, Publisher as _, ReportStore as _, StoreError,
+    TokenStore as _,
 };
 use crate::domain::credential::AuthorizationGrant;
 use crate::domain::grant::{Forecast, GrantForecast};
@@ -19,7 +20,6 @@ use crate::domain::notice::message::{Message, TokenEvent};
 use crate::domain::report::Report;
 use crate::domain::retry::Deadline;
 use crate::domain::source::{Catalog, Definition, Source};
-use crate::domain::token;
 
 /// How often a warm function keeps the report of a run in which all went well.
 const REPORT_AGE: TimeDelta = TimeDelta::minutes(15);
@@ -118,7 +118,7 @@ impl<P: Ports> Harvester<P> {
         let mut alert = Alert {
             environment: &self.settings.environment,
             runbook_url: &self.settings.runbook_url,
-            report: format!("s3://{}/{}", self.settings.state_bucket, report.key()),
+            report: self.world.state.location(report),
             ..Alert::default()
         };
         for one in harvested {
@@ -198,8 +198,7 @@ impl<P: Ports> Harvester<P> {
         TokenEvent {
             environment: &self.settings.environment,
             run_id: run.id,
-            bucket: &self.settings.token_bucket,
-            key: one.source.as_ref().map(|source| token::key(&source.name)),
+            location: self.world.tokens.location(one.source.as_ref().map(|source| &source.name)),
             report: &one.report,
             issued_at: one.issued_at,
             incident: one.watched.incident(),

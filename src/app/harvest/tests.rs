@@ -22,7 +22,7 @@ use crate::domain::grant::{Forecast, GrantState, Lease};
 use crate::domain::notice::message::Message;
 use crate::domain::oauth::{Answer, Body, Request};
 use crate::domain::source::{Secret, SourceName, Tls};
-use crate::domain::token::TokenDocument;
+use crate::domain::token::{Location, TokenDocument};
 
 struct Memory;
 
@@ -146,6 +146,10 @@ impl Tokens {
 }
 
 impl TokenStore for Rc<Tokens> {
+    fn location(&self, source: Option<&SourceName>) -> Location {
+        Location { bucket: "tokens".to_owned(), key: source.map(|source| format!("tokens/{source}.json")) }
+    }
+
     async fn head(&self, source: &SourceName) -> Result<Option<StoredToken>, StoreError> {
         if self.hangs.get() {
             std::future::pending::<()>().await;
@@ -337,8 +341,12 @@ impl RosterStore for Rc<State> {
 }
 
 impl ReportStore for Rc<State> {
+    fn location(&self, report: &Report) -> String {
+        format!("reports/{}-{}.json", report.started_at.format("%Y-%m-%d/%H%M%S"), report.run_id)
+    }
+
     async fn keep_report(&self, report: &Report) -> Result<(), StoreError> {
-        self.reports.borrow_mut().insert(report.key(), report.clone());
+        self.reports.borrow_mut().insert(self.location(report), report.clone());
         Ok(())
     }
 }
@@ -379,8 +387,6 @@ impl Bench {
     fn with_interval(schedule_interval: TimeDelta, sources: &[&str]) -> Self {
         let settings = Settings {
             environment: "test".to_owned(),
-            token_bucket: "tokens".to_owned(),
-            state_bucket: "state".to_owned(),
             runbook_url: "docs/runbook.md".to_owned(),
             secret_prefix: "harvest/".to_owned(),
             schedule_interval,

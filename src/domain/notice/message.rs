@@ -8,6 +8,7 @@ use crate::domain::error::SourceError;
 use crate::domain::incident::Incident;
 use crate::domain::report::{Outcome, SourceReport};
 use crate::domain::time::{rfc3339, rfc3339_seconds_option};
+use crate::domain::token::Location;
 
 /// Version of the messages' layout.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -35,10 +36,8 @@ pub struct TokenEvent<'a> {
     pub environment: &'a str,
     /// The harvest.
     pub run_id: &'a str,
-    /// The token bucket.
-    pub bucket: &'a str,
-    /// Key of the token document; `None` where the name is no source's.
-    pub key: Option<String>,
+    /// Where the token document is.
+    pub location: Location,
     /// The report's line.
     pub report: &'a SourceReport,
     /// When the request for the stored token was sent.
@@ -116,8 +115,8 @@ impl TokenEvent<'_> {
             generation: self.report.generation,
             issued_at: self.issued_at,
             expires_at: self.report.expires_at,
-            bucket: self.bucket,
-            key: self.key.as_deref(),
+            bucket: &self.location.bucket,
+            key: self.location.key.as_deref(),
             version_id: self.report.version_id.as_deref(),
             failure: error.map(|error| Failure {
                 error,
@@ -146,8 +145,8 @@ impl TokenEvent<'_> {
         format!(
             "{} has a new token in s3://{}/{}{}.\n{expiry}\n",
             self.report.source,
-            self.bucket,
-            self.key.as_deref().unwrap_or_default(),
+            self.location.bucket,
+            self.location.key.as_deref().unwrap_or_default(),
             self.report.generation.map(|generation| format!(" (generation {generation})")).unwrap_or_default(),
         )
     }
@@ -229,8 +228,7 @@ mod tests {
         let event = TokenEvent {
             environment: "prod",
             run_id: "run",
-            bucket: "tokens",
-            key: Some("tokens/acme-crm.json".to_owned()),
+            location: Location { bucket: "tokens".to_owned(), key: Some("tokens/acme-crm.json".to_owned()) },
             report,
             issued_at: Some(now()),
             incident: None,
