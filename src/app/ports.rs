@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::grant::{Forecast, GrantState, Lease};
 use crate::domain::incident::Incident;
-use crate::domain::notice::message::Message;
+use crate::domain::notice::message::{Limits, Message};
 use crate::domain::oauth::{Answer, Rejection, Request};
 use crate::domain::report::Report;
 use crate::domain::source::{Roster, Secret, SourceName, Tls};
@@ -216,6 +216,9 @@ pub trait ReportStore {
 
 /// The topic.
 pub trait Publisher {
+    /// How long it lets messages be.
+    fn limits(&self) -> Limits;
+
     /// Publishes all messages, or says how many could not be.
     async fn publish(&self, messages: &[Message]) -> Result<(), StoreError>;
 }

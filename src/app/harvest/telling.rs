@@ -15,7 +15,7 @@ use crate::app::ports::{
 use crate::domain::credential::AuthorizationGrant;
 use crate::domain::grant::{Forecast, GrantForecast};
 use crate::domain::incident::{self, Change, Severity};
-use crate::domain::notice::alert::{Alert, Entry};
+use crate::domain::notice::alert::{Alert, Case};
 use crate::domain::notice::message::{Message, TokenEvent};
 use crate::domain::report::Report;
 use crate::domain::retry::Deadline;
@@ -122,22 +122,22 @@ impl<P: Ports> Harvester<P> {
             ..Alert::default()
         };
         for one in harvested {
-            let entry = entry(one);
+            let case = case(one);
             if let Some(owed) = &one.forecast {
                 if let Some(grant) = &owed.grant {
-                    alert.forecast.push(Entry { grant_expires_at: Some(grant.grant_expires_at), ..entry });
+                    alert.forecast.push(Case { grant_expires_at: Some(grant.grant_expires_at), ..case });
                 }
                 if let Some(too_slow) = &owed.too_slow {
-                    alert.forecast.push(Entry { warning: Some(too_slow), ..entry });
+                    alert.forecast.push(Case { warning: Some(too_slow), ..case });
                 }
             }
-            add(&mut alert, &one.watched, entry);
+            add(&mut alert, &one.watched, case);
         }
         for (name, watched) in gone {
             let token_expires_at = watched.told_about().and_then(|(_, incident, _)| incident.token_expires_at);
-            add(&mut alert, watched, Entry { source: name, token_expires_at, ..Entry::default() });
+            add(&mut alert, watched, Case { source: name, token_expires_at, ..Case::default() });
         }
-        let Some(message) = alert.message(now) else { return Ok(()) };
+        let Some(message) = alert.message(now, self.world.publisher.limits()) else { return Ok(()) };
         self.world.publisher.publish(&[message]).await?;
         info!(run.id = run.id, "alert sent");
         let incidents = harvested.iter().map(|one| (one.report.source.as_str(), &one.watched));
@@ -178,11 +178,11 @@ impl<P: Ports> Harvester<P> {
         catalog: &Catalog,
         harvested: &[Harvested],
     ) -> Result<(), StoreError> {
-        let now = self.world.clock.now();
+        let (now, limits) = (self.world.clock.now(), self.world.publisher.limits());
         let owed = self.unannounced(run, harvested).await;
         let refreshed: Vec<_> = harvested.iter().filter(|one| one.is_refreshed()).chain(owed).collect();
-        let announcements = refreshed.iter().map(|one| self.token_event(run, one).refreshed(now));
-        let failures = harvested.iter().filter_map(|one| self.token_event(run, one).failed(now));
+        let announcements = refreshed.iter().map(|one| self.token_event(run, one).refreshed(now, limits));
+        let failures = harvested.iter().filter_map(|one| self.token_event(run, one).failed(now, limits));
         let messages: Vec<Message> = announcements.chain(failures).collect();
         if !messages.is_empty() {
             self.world.publisher.publish(&messages).await?;
@@ -222,9 +222,9 @@ impl<P: Ports> Harvester<P> {
 }
 
 /// What an alert says of a source, whatever the news.
-fn entry(one: &Harvested) -> Entry<'_> {
+fn case(one: &Harvested) -> Case<'_> {
     let definition = one.source.as_ref().map(|source| &source.definition);
-    Entry {
+    Case {
         source: &one.report.source,
         severity: Severity::Warning,
         token_expires_at: one.report.expires_at,
@@ -232,12 +232,12 @@ fn entry(one: &Harvested) -> Entry<'_> {
         grant: definition.map_or_else(AuthorizationGrant::default, Definition::authorization_grant),
         owner: owner(one),
         runbook_url: runbook_url(one),
-        ..Entry::default()
+        ..Case::default()
     }
 }
 
 /// Puts what changed into the list where it belongs.
-fn add<'a>(alert: &mut Alert<'a>, watched: &'a Watched, entry: Entry<'a>) {
+fn add<'a>(alert: &mut Alert<'a>, watched: &'a Watched, case: Case<'a>) {
     let Some((change, incident, _)) = watched.told_about() else { return };
     let ended = if let Change::Recovered(ended) = change { Some(ended) } else { None };
     let list = match change {
@@ -246,13 +246,13 @@ fn add<'a>(alert: &mut Alert<'a>, watched: &'a Watched, entry: Entry<'a>) {
         Change::Reminded => &mut alert.reminded,
         Change::Recovered(_) => &mut alert.recovered,
     };
-    list.push(Entry {
+    list.push(Case {
         severity: incident.severity,
         error: Some(&incident.error),
         opened_at: Some(incident.opened_at),
         next_attempt_at: Some(incident.next_attempt_at),
         ended,
-        ..entry
+        ..case
     });
 }
 

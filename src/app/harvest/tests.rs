@@ -19,7 +19,7 @@ use crate::app::ports::{
 };
 use crate::domain::credential::Seed;
 use crate::domain::grant::{Forecast, GrantState, Lease};
-use crate::domain::notice::message::Message;
+use crate::domain::notice::message::{Limits, Message};
 use crate::domain::oauth::{Answer, Body, Request};
 use crate::domain::source::{Secret, SourceName, Tls};
 use crate::domain::token::{Location, TokenDocument};
@@ -358,6 +358,10 @@ struct Outbox {
 }
 
 impl Publisher for Rc<Outbox> {
+    fn limits(&self) -> Limits {
+        Limits { subject: 100, list: 96 * 1024 }
+    }
+
     async fn publish(&self, messages: &[Message]) -> Result<(), StoreError> {
         if self.refuses.get() {
             return Err(StoreError("SNS PublishBatch: AuthorizationError".to_owned()));
