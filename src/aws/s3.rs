@@ -12,7 +12,7 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use aws_types::SdkConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{keys, store_error};
+use super::{Settings, keys, store_error};
 use crate::app::ports::{
     Advice, ForecastStore, GrantStore, IncidentStore, LeaseStore, Put, ReportStore, RosterStore, StoreError, Tagged,
     TokenStore,
@@ -22,7 +22,6 @@ use crate::domain::incident::Incident;
 use crate::domain::report::Report;
 use crate::domain::source::{Roster, SourceName};
 use crate::domain::token::{Location, StoredMetadata, StoredToken, TokenDocument};
-use crate::lambda::config::Config;
 
 /// The token bucket.
 #[derive(Debug)]
@@ -33,13 +32,13 @@ pub struct S3TokenStore(Bucket);
 pub struct S3StateStore(Bucket);
 
 /// Both buckets, through one client.
-pub(super) fn stores(shared: &SdkConfig, config: &Config) -> (S3TokenStore, S3StateStore) {
+pub(super) fn stores(shared: &SdkConfig, settings: &Settings) -> (S3TokenStore, S3StateStore) {
     let mut builder = aws_sdk_s3::config::Builder::from(shared)
         // Elsewhere than at AWS, bucket names are no host names.
-        .force_path_style(config.runtime.s3_url.is_some())
+        .force_path_style(settings.s3_url.is_some())
         // With checksum mode on, HeadObject would need the right to decrypt the tokens.
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    builder.set_endpoint_url(config.runtime.s3_url.clone());
+    builder.set_endpoint_url(settings.s3_url.clone());
     let client = Client::from_conf(builder.build());
     let bucket = |name: &String, kms_key_id: &Option<String>| Bucket {
         client: client.clone(),
@@ -47,8 +46,8 @@ pub(super) fn stores(shared: &SdkConfig, config: &Config) -> (S3TokenStore, S3St
         kms_key_id: kms_key_id.clone(),
     };
     (
-        S3TokenStore(bucket(&config.token_bucket, &config.token_kms_key_id)),
-        S3StateStore(bucket(&config.state_bucket, &config.state_kms_key_id)),
+        S3TokenStore(bucket(&settings.token_bucket, &settings.token_kms_key_id)),
+        S3StateStore(bucket(&settings.state_bucket, &settings.state_kms_key_id)),
     )
 }
 

@@ -10,10 +10,9 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures_util::{StreamExt as _, stream};
 use tracing::warn;
 
-use super::store_error;
+use super::{Settings, store_error};
 use crate::app::ports::{Publisher, StoreError};
 use crate::domain::notice::message::{Limits, Message};
-use crate::lambda::config::Config;
 
 /// The most messages that one call takes.
 const MESSAGES_PER_CALL: usize = 10;
@@ -47,10 +46,10 @@ struct ReadyMessage {
 }
 
 impl SnsPublisher {
-    pub(super) fn new(shared: &SdkConfig, config: &Config) -> Self {
+    pub(super) fn new(shared: &SdkConfig, settings: &Settings) -> Self {
         let mut builder = aws_sdk_sns::config::Builder::from(shared);
-        builder.set_endpoint_url(config.runtime.sns_url.clone());
-        Self { config: builder.build(), client: OnceCell::new(), topic_arn: config.topic_arn.clone() }
+        builder.set_endpoint_url(settings.sns_url.clone());
+        Self { config: builder.build(), client: OnceCell::new(), topic_arn: settings.topic_arn.clone() }
     }
 
     fn client(&self) -> &Client {

@@ -81,9 +81,9 @@ async fn run() -> ExitCode {
 fn start() -> Result<Harvester<Lambda>, Diagnostic> {
     let invalid = |message: String| diagnostic("Runtime.ConfigInvalid", message);
     let config = Config::read(environment).map_err(|error| invalid(error.to_string()))?;
-    let extra_roots = ExtraRoots::read(config.runtime.ssl_cert_file.as_deref()).map_err(invalid)?;
+    let extra_roots = ExtraRoots::read(config.ssl_cert_file.as_deref()).map_err(invalid)?;
     let connections = Connections::new(&extra_roots, &Tls::default()).map_err(|error| invalid(error.to_string()))?;
-    let clients = Clients::new(&config, connections.clone());
+    let clients = Clients::new(&config.aws, connections.clone());
     let server = HttpAuthorizationServer::new(connections, extra_roots);
 
     let world = World {
