@@ -1,6 +1,6 @@
 //! Adapters to AWS. Whoever uses them sees [`Clients`], whose types are this crate's own.
 
-mod connection;
+mod http_client;
 mod keys;
 mod s3;
 mod secrets_manager;
@@ -25,7 +25,7 @@ pub use self::sns::SnsPublisher;
 
 use crate::app::ports::StoreError;
 use crate::domain::redact;
-use crate::net::connections::Connections;
+use crate::net::transport::Transport;
 
 /// Clients of all services.
 #[derive(Debug)]
@@ -41,9 +41,9 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Builds the clients on one pool of connections. Connects to nothing yet.
-    pub fn new(settings: &Settings, connections: Connections) -> Self {
-        let shared = shared_config(settings, connections);
+    /// Builds the clients on one transport. Connects to nothing yet.
+    pub fn new(settings: &Settings, transport: Transport) -> Self {
+        let shared = shared_config(settings, transport);
         let (tokens, state) = s3::stores(&shared, settings);
         Self {
             secrets: SecretsManager::new(&shared, settings),
@@ -58,7 +58,7 @@ impl Clients {
 ///
 /// Region and access key are given: the SDK's own chain (profiles, STS, instance metadata, ...) would find nothing in
 /// Lambda, which puts them into the environment.
-pub fn shared_config(settings: &Settings, connections: Connections) -> SdkConfig {
+pub fn shared_config(settings: &Settings, transport: Transport) -> SdkConfig {
     let AccessKey { id, secret, session_token } = &settings.access_key;
     let session_token = session_token.as_ref().map(|token| token.expose_secret().to_owned());
     let access_key = Credentials::new(id, secret.expose_secret(), session_token, None, "environment");
@@ -66,7 +66,7 @@ pub fn shared_config(settings: &Settings, connections: Connections) -> SdkConfig
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(settings.region.clone()))
         .credentials_provider(SharedCredentialsProvider::new(access_key))
-        .http_client(connection::http_client(connections))
+        .http_client(http_client::http_client(transport))
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(
             TimeoutConfig::builder()

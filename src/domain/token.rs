@@ -342,7 +342,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::oauth::{Answer, Body, Exchange};
+    use crate::domain::oauth::{Answer, AnswerBody, Exchange};
     use crate::domain::source::PlainHttp;
 
     fn at(text: &str) -> DateTime<Utc> {
@@ -442,7 +442,7 @@ mod tests {
     fn document(answer: &str) -> TokenDocument {
         let source = Source { name: SourceName::parse("acme-crm").expect("a name"), definition: definition() };
         let issued_at = at("2026-11-20T22:00:00Z");
-        let answer = Answer::new(200, Body::Whole(answer.as_bytes().to_vec()));
+        let answer = Answer::new(200, AnswerBody::Whole(answer.as_bytes().to_vec()));
         let exchange = Exchange { definition: &source.definition, flow: &source.definition.flow, credential: None };
         let answer = exchange.read(&answer, issued_at, issued_at).expect("a token");
         TokenDocument::new(

@@ -20,7 +20,7 @@ use crate::app::ports::{
 use crate::domain::credential::Seed;
 use crate::domain::grant::{Forecast, GrantState, Lease};
 use crate::domain::notice::message::{Limits, Message};
-use crate::domain::oauth::{Answer, Body, Request};
+use crate::domain::oauth::{Answer, AnswerBody, Request};
 use crate::domain::source::{Secret, SourceName, Tls};
 use crate::domain::token::{Location, TokenDocument};
 
@@ -539,7 +539,7 @@ fn token(name: &str) -> Answer {
 }
 
 fn answer(status: u16, body: &str) -> Answer {
-    Answer::new(status, Body::Whole(body.as_bytes().to_vec()))
+    Answer::new(status, AnswerBody::Whole(body.as_bytes().to_vec()))
 }
 
 fn sent_refresh_token(request: &Request) -> String {
