@@ -1,8 +1,10 @@
 //! Adapters to AWS. Whoever uses them sees [`Clients`], whose types are this crate's own.
 
-mod connection;
+mod http_client;
+mod keys;
 mod s3;
 mod secrets_manager;
+mod settings;
 mod sns;
 
 use std::time::Duration;
@@ -18,12 +20,12 @@ use secrecy::ExposeSecret as _;
 
 pub use self::s3::{S3StateStore, S3TokenStore};
 pub use self::secrets_manager::SecretsManager;
+pub use self::settings::{AccessKey, Settings};
 pub use self::sns::SnsPublisher;
 
 use crate::app::ports::StoreError;
 use crate::domain::redact;
-use crate::lambda::config::Config;
-use crate::net::connections::Connections;
+use crate::net::transport::Transport;
 
 /// Clients of all services.
 #[derive(Debug)]
@@ -39,38 +41,32 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Builds the clients on one pool of connections. Connects to nothing yet.
-    pub fn new(config: &Config, connections: Connections) -> Self {
-        let shared = shared_config(config, connections);
-        let (tokens, state) = s3::stores(&shared, config);
+    /// Builds the clients on one transport. Connects to nothing yet.
+    pub fn new(settings: &Settings, transport: Transport) -> Self {
+        let shared = shared_config(settings, transport);
+        let (tokens, state) = s3::stores(&shared, settings);
         Self {
-            secrets: SecretsManager::new(&shared, config),
+            secrets: SecretsManager::new(&shared, settings),
             tokens,
             state,
-            publisher: SnsPublisher::new(&shared, config),
+            publisher: SnsPublisher::new(&shared, settings),
         }
     }
 }
 
 /// What all clients have in common.
 ///
-/// Region and credentials come from the environment, where Lambda puts them. The SDK's own chain (profiles, STS,
-/// instance metadata, ...) would find nothing there.
-pub fn shared_config(config: &Config, connections: Connections) -> SdkConfig {
-    let credentials = &config.runtime.credentials;
-    let session_token = credentials.session_token.as_ref().map(|token| token.expose_secret().to_owned());
-    let credentials = Credentials::new(
-        &credentials.access_key_id,
-        credentials.secret_access_key.expose_secret(),
-        session_token,
-        None,
-        "environment",
-    );
+/// Region and access key are given: the SDK's own chain (profiles, STS, instance metadata, ...) would find nothing in
+/// Lambda, which puts them into the environment.
+pub fn shared_config(settings: &Settings, transport: Transport) -> SdkConfig {
+    let AccessKey { id, secret, session_token } = &settings.access_key;
+    let session_token = session_token.as_ref().map(|token| token.expose_secret().to_owned());
+    let access_key = Credentials::new(id, secret.expose_secret(), session_token, None, "environment");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new(config.runtime.region.clone()))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(connection::http_client(connections))
+        .region(Region::new(settings.region.clone()))
+        .credentials_provider(SharedCredentialsProvider::new(access_key))
+        .http_client(http_client::http_client(transport))
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(
             TimeoutConfig::builder()

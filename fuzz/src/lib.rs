@@ -10,7 +10,7 @@ use seeds::Input;
 use serde_json::{Map, Value};
 use token_harvester::domain::credential::Seed;
 use token_harvester::domain::error::SourceError;
-use token_harvester::domain::oauth::{Answer, Body, Exchange, LARGEST_ANSWER_BYTES};
+use token_harvester::domain::oauth::{Answer, AnswerBody, Exchange, LARGEST_ANSWER_BYTES};
 use token_harvester::domain::source::{Definition, Flow, PlainHttp};
 use url::form_urlencoded;
 
@@ -158,7 +158,7 @@ pub fn answer(input: &Input<'_>, secrets: &'static Secrets) -> Answer {
     let text = |bytes: &[u8]| String::from_utf8_lossy(&echoed(bytes, secrets)).into_owned();
     let headers = input.headers.iter().map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)));
     let body = echoed(input.body, secrets);
-    let body = if body.len() > LARGEST_ANSWER_BYTES { Body::TooLarge } else { Body::Whole(body) };
+    let body = if body.len() > LARGEST_ANSWER_BYTES { AnswerBody::TooLarge } else { AnswerBody::Whole(body) };
     Answer {
         headers: headers.collect(),
         redirects_to: (300..400).contains(&input.status).then(|| "https://login.example.com".to_owned()),

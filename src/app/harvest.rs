@@ -33,10 +33,6 @@ use crate::domain::source::PlainHttp;
 pub struct Settings {
     /// Names the deployment.
     pub environment: String,
-    /// Where token documents are, for messages.
-    pub token_bucket: String,
-    /// Where reports are, for messages.
-    pub state_bucket: String,
     /// The page whose anchors are error codes, for mails.
     pub runbook_url: String,
     /// Prefix of the secrets, for hints.

@@ -9,11 +9,11 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::grant::{Forecast, GrantState, Lease};
 use crate::domain::incident::Incident;
-use crate::domain::notice::message::Message;
+use crate::domain::notice::message::{Limits, Message};
 use crate::domain::oauth::{Answer, Rejection, Request};
 use crate::domain::report::Report;
 use crate::domain::source::{Roster, Secret, SourceName, Tls};
-use crate::domain::token::{StoredToken, TokenDocument};
+use crate::domain::token::{Location, StoredToken, TokenDocument};
 
 /// How often a conditional write is tried before other writers are left to it.
 pub const WRITE_ATTEMPTS: usize = 3;
@@ -91,6 +91,9 @@ pub trait AuthorizationServer {
 
 /// The token bucket.
 pub trait TokenStore {
+    /// Where a source's document is, for messages.
+    fn location(&self, source: Option<&SourceName>) -> Location;
+
     /// What is stored for a source, without its token; `None` if nothing is.
     async fn head(&self, source: &SourceName) -> Result<Option<StoredToken>, StoreError>;
 
@@ -207,12 +210,18 @@ pub trait RosterStore {
 
 /// Reports in the state bucket, for people.
 pub trait ReportStore {
+    /// Where a run's report is kept, for messages.
+    fn location(&self, report: &Report) -> String;
+
     /// Keeps a run's report.
     async fn keep_report(&self, report: &Report) -> Result<(), StoreError>;
 }
 
 /// The topic.
 pub trait Publisher {
+    /// How long it lets messages be.
+    fn limits(&self) -> Limits;
+
     /// Publishes all messages, or says how many could not be.
     async fn publish(&self, messages: &[Message]) -> Result<(), StoreError>;
 }

@@ -12,17 +12,16 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use aws_types::SdkConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::store_error;
+use super::{Settings, keys, store_error};
 use crate::app::ports::{
     Advice, ForecastStore, GrantStore, IncidentStore, LeaseStore, Put, ReportStore, RosterStore, StoreError, Tagged,
     TokenStore,
 };
-use crate::domain::grant::{self, Forecast, GrantState, Lease};
-use crate::domain::incident::{self, Incident};
+use crate::domain::grant::{Forecast, GrantState, Lease};
+use crate::domain::incident::Incident;
 use crate::domain::report::Report;
-use crate::domain::source::{self, Roster, SourceName};
-use crate::domain::token::{self, StoredMetadata, StoredToken, TokenDocument};
-use crate::lambda::config::Config;
+use crate::domain::source::{Roster, SourceName};
+use crate::domain::token::{Location, StoredMetadata, StoredToken, TokenDocument};
 
 /// The token bucket.
 #[derive(Debug)]
@@ -33,13 +32,13 @@ pub struct S3TokenStore(Bucket);
 pub struct S3StateStore(Bucket);
 
 /// Both buckets, through one client.
-pub(super) fn stores(shared: &SdkConfig, config: &Config) -> (S3TokenStore, S3StateStore) {
+pub(super) fn stores(shared: &SdkConfig, settings: &Settings) -> (S3TokenStore, S3StateStore) {
     let mut builder = aws_sdk_s3::config::Builder::from(shared)
         // Elsewhere than at AWS, bucket names are no host names.
-        .force_path_style(config.runtime.s3_url.is_some())
+        .force_path_style(settings.s3_url.is_some())
         // With checksum mode on, HeadObject would need the right to decrypt the tokens.
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    builder.set_endpoint_url(config.runtime.s3_url.clone());
+    builder.set_endpoint_url(settings.s3_url.clone());
     let client = Client::from_conf(builder.build());
     let bucket = |name: &String, kms_key_id: &Option<String>| Bucket {
         client: client.clone(),
@@ -47,15 +46,19 @@ pub(super) fn stores(shared: &SdkConfig, config: &Config) -> (S3TokenStore, S3St
         kms_key_id: kms_key_id.clone(),
     };
     (
-        S3TokenStore(bucket(&config.token_bucket, &config.token_kms_key_id)),
-        S3StateStore(bucket(&config.state_bucket, &config.state_kms_key_id)),
+        S3TokenStore(bucket(&settings.token_bucket, &settings.token_kms_key_id)),
+        S3StateStore(bucket(&settings.state_bucket, &settings.state_kms_key_id)),
     )
 }
 
 impl TokenStore for S3TokenStore {
+    fn location(&self, source: Option<&SourceName>) -> Location {
+        Location { bucket: self.0.name.clone(), key: source.map(keys::token) }
+    }
+
     async fn head(&self, source: &SourceName) -> Result<Option<StoredToken>, StoreError> {
         let Bucket { client, name, .. } = &self.0;
-        let head = client.head_object().bucket(name).key(token::key(source)).send().await;
+        let head = client.head_object().bucket(name).key(keys::token(source)).send().await;
         match head {
             Ok(head) => Ok(Some(StoredToken {
                 etag: head.e_tag.unwrap_or_default(),
@@ -78,13 +81,13 @@ impl TokenStore for S3TokenStore {
 
     async fn put(&self, document: &TokenDocument, expected: Option<&StoredToken>) -> Result<Put, StoreError> {
         let expected = expected.map(|stored| stored.etag.as_str());
-        self.0.put(token::key(&document.source), document.to_json(), document.metadata(), expected).await
+        self.0.put(keys::token(&document.source), document.to_json(), document.metadata(), expected).await
     }
 }
 
 impl GrantStore for S3StateStore {
     async fn read_grant(&self, source: &SourceName) -> Result<Option<Tagged<GrantState>>, StoreError> {
-        self.0.get(grant::key(source), GrantState::parse).await
+        self.0.get(keys::grant(source), GrantState::parse).await
     }
 
     async fn save_grant(
@@ -93,7 +96,7 @@ impl GrantStore for S3StateStore {
         grant: &GrantState,
         expected: Option<&str>,
     ) -> Result<Option<Tagged<()>>, StoreError> {
-        let put = self.0.put(grant::key(source), grant.to_json(), Vec::new(), expected).await?;
+        let put = self.0.put(keys::grant(source), grant.to_json(), Vec::new(), expected).await?;
         Ok(tagged(put, ()))
     }
 }
@@ -101,7 +104,7 @@ impl GrantStore for S3StateStore {
 impl LeaseStore for S3StateStore {
     async fn read_lease(&self, source: &SourceName) -> Result<Option<Tagged<Lease>>, StoreError> {
         // A damaged lease protects nobody.
-        self.0.get(grant::lease_key(source), |json| Some(Lease::parse(json).unwrap_or_else(Lease::ended))).await
+        self.0.get(keys::lease(source), |json| Some(Lease::parse(json).unwrap_or_else(Lease::ended))).await
     }
 
     async fn take_lease(
@@ -111,29 +114,29 @@ impl LeaseStore for S3StateStore {
         expected: Option<&str>,
     ) -> Result<Option<Tagged<Lease>>, StoreError> {
         let json = SecretString::from(lease.to_json());
-        let put = self.0.put(grant::lease_key(source), json, Vec::new(), expected).await?;
+        let put = self.0.put(keys::lease(source), json, Vec::new(), expected).await?;
         Ok(tagged(put, lease.clone()))
     }
 
     async fn release_lease(&self, source: &SourceName, lease: &Tagged<Lease>) -> Result<(), StoreError> {
-        self.0.delete(grant::lease_key(source), &lease.etag).await
+        self.0.delete(keys::lease(source), &lease.etag).await
     }
 }
 
 impl IncidentStore for S3StateStore {
     async fn open_incidents(&self) -> Result<BTreeSet<String>, StoreError> {
         let Bucket { client, name, .. } = &self.0;
-        let mut pages = client.list_objects_v2().bucket(name).prefix(incident::PREFIX).into_paginator().send();
+        let mut pages = client.list_objects_v2().bucket(name).prefix(keys::INCIDENTS).into_paginator().send();
         let mut names = BTreeSet::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| store_error("S3 ListObjectsV2", &error))?;
-            names.extend(page.contents().iter().filter_map(|object| incident::source_of(object.key()?)));
+            names.extend(page.contents().iter().filter_map(|object| keys::source_of_incident(object.key()?)));
         }
         Ok(names)
     }
 
     async fn read_incident(&self, source: &str) -> Result<Option<Advice<Incident>>, StoreError> {
-        self.0.get(incident::key(source), |json| Some(Incident::parse(json))).await
+        self.0.get(keys::incident(source), |json| Some(Incident::parse(json))).await
     }
 
     async fn keep_incident(
@@ -142,18 +145,18 @@ impl IncidentStore for S3StateStore {
         expected: Option<&str>,
     ) -> Result<Option<Tagged<Incident>>, StoreError> {
         let json = SecretString::from(incident.to_json());
-        let put = self.0.put(incident::key(&incident.source), json, Vec::new(), expected).await?;
+        let put = self.0.put(keys::incident(&incident.source), json, Vec::new(), expected).await?;
         Ok(tagged(put, incident.clone()))
     }
 
     async fn close_incident(&self, source: &str, expected: &str) -> Result<(), StoreError> {
-        self.0.delete(incident::key(source), expected).await
+        self.0.delete(keys::incident(source), expected).await
     }
 }
 
 impl ForecastStore for S3StateStore {
     async fn read_forecast(&self, source: &SourceName) -> Result<Option<Advice<Forecast>>, StoreError> {
-        self.0.get(grant::forecast_key(source), |json| Some(Forecast::parse(json))).await
+        self.0.get(keys::forecast(source), |json| Some(Forecast::parse(json))).await
     }
 
     async fn keep_forecast(
@@ -163,27 +166,31 @@ impl ForecastStore for S3StateStore {
         expected: Option<&str>,
     ) -> Result<(), StoreError> {
         let json = SecretString::from(forecast.to_json());
-        self.0.put(grant::forecast_key(source), json, Vec::new(), expected).await.map(|_| ())
+        self.0.put(keys::forecast(source), json, Vec::new(), expected).await.map(|_| ())
     }
 }
 
 impl RosterStore for S3StateStore {
     async fn read_roster(&self) -> Result<Option<Advice<Roster>>, StoreError> {
-        self.0.get(source::ROSTER_KEY.to_owned(), |json| Some(Roster::parse(json))).await
+        self.0.get(keys::ROSTER.to_owned(), |json| Some(Roster::parse(json))).await
     }
 
     async fn keep_roster(&self, roster: &Roster, expected: Option<&str>) -> Result<Option<Tagged<Roster>>, StoreError> {
         let json = SecretString::from(roster.to_json());
-        let put = self.0.put(source::ROSTER_KEY.to_owned(), json, Vec::new(), expected).await?;
+        let put = self.0.put(keys::ROSTER.to_owned(), json, Vec::new(), expected).await?;
         Ok(tagged(put, roster.clone()))
     }
 }
 
 impl ReportStore for S3StateStore {
+    fn location(&self, report: &Report) -> String {
+        format!("s3://{}/{}", self.0.name, keys::report(report))
+    }
+
     async fn keep_report(&self, report: &Report) -> Result<(), StoreError> {
         let json = serde_json::to_string(report).map_err(|error| StoreError(format!("the report: {error}")))?;
         // A second delivery of one event finds the first one's report, which stays.
-        self.0.put(report.key(), SecretString::from(json), Vec::new(), None).await.map(|_| ())
+        self.0.put(keys::report(report), SecretString::from(json), Vec::new(), None).await.map(|_| ())
     }
 }
 

@@ -5,12 +5,11 @@ use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretValueEnt
 use aws_types::SdkConfig;
 use secrecy::SecretString;
 
-use super::store_error;
+use super::{Settings, store_error};
 use crate::app::ports::{Reading, SecretStore};
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::redact;
 use crate::domain::source::Secret;
-use crate::lambda::config::Config;
 
 /// The most that one call returns.
 const SECRETS_PER_CALL: i32 = 20;
@@ -23,10 +22,10 @@ pub struct SecretsManager {
 }
 
 impl SecretsManager {
-    pub(super) fn new(shared: &SdkConfig, config: &Config) -> Self {
+    pub(super) fn new(shared: &SdkConfig, settings: &Settings) -> Self {
         let mut builder = aws_sdk_secretsmanager::config::Builder::from(shared);
-        builder.set_endpoint_url(config.runtime.secrets_manager_url.clone());
-        Self { client: Client::from_conf(builder.build()), prefix: config.secret_prefix.clone() }
+        builder.set_endpoint_url(settings.secrets_manager_url.clone());
+        Self { client: Client::from_conf(builder.build()), prefix: settings.secret_prefix.clone() }
     }
 
     /// The name without the prefix; `None` if it has another one. The service's filter is looser than it sounds:

@@ -10,10 +10,9 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures_util::{StreamExt as _, stream};
 use tracing::warn;
 
-use super::store_error;
+use super::{Settings, store_error};
 use crate::app::ports::{Publisher, StoreError};
-use crate::domain::notice::message::Message;
-use crate::lambda::config::Config;
+use crate::domain::notice::message::{Limits, Message};
 
 /// The most messages that one call takes.
 const MESSAGES_PER_CALL: usize = 10;
@@ -21,6 +20,11 @@ const MESSAGES_PER_CALL: usize = 10;
 /// The most bytes that one call takes, all messages with their attributes together, less room for what SNS counts
 /// besides.
 const BYTES_PER_CALL: usize = 250 * 1024;
+
+/// What SNS takes of one message. Of its 256 KiB the lists of an alert may fill 96: the text for people comes beside the
+/// JSON, whose quotes are escaped once more.
+/// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
+const LIMITS: Limits = Limits { subject: 100, list: 96 * 1024 };
 
 /// Calls under way at once.
 const CALLS_AT_ONCE: usize = 8;
@@ -36,16 +40,16 @@ pub struct SnsPublisher {
 }
 
 /// A message ready to be sent, and its size in SNS's reckoning.
-struct Entry {
+struct ReadyMessage {
     request: PublishBatchRequestEntry,
     bytes: usize,
 }
 
 impl SnsPublisher {
-    pub(super) fn new(shared: &SdkConfig, config: &Config) -> Self {
+    pub(super) fn new(shared: &SdkConfig, settings: &Settings) -> Self {
         let mut builder = aws_sdk_sns::config::Builder::from(shared);
-        builder.set_endpoint_url(config.runtime.sns_url.clone());
-        Self { config: builder.build(), client: OnceCell::new(), topic_arn: config.topic_arn.clone() }
+        builder.set_endpoint_url(settings.sns_url.clone());
+        Self { config: builder.build(), client: OnceCell::new(), topic_arn: settings.topic_arn.clone() }
     }
 
     fn client(&self) -> &Client {
@@ -83,10 +87,14 @@ impl SnsPublisher {
 }
 
 impl Publisher for SnsPublisher {
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
     async fn publish(&self, messages: &[Message]) -> Result<(), StoreError> {
-        let entries =
-            messages.iter().enumerate().map(|(index, message)| entry(index, message)).collect::<Result<Vec<_>, _>>()?;
-        let results: Vec<_> = stream::iter(batches(entries))
+        let messages =
+            messages.iter().enumerate().map(|(index, message)| ready(index, message)).collect::<Result<Vec<_>, _>>()?;
+        let results: Vec<_> = stream::iter(batches(messages))
             .map(|batch| self.publish_batch(batch))
             .buffer_unordered(CALLS_AT_ONCE)
             .collect()
@@ -95,9 +103,9 @@ impl Publisher for SnsPublisher {
     }
 }
 
-fn entry(index: usize, message: &Message) -> Result<Entry, StoreError> {
+fn ready(index: usize, message: &Message) -> Result<ReadyMessage, StoreError> {
     let malformed = |error| StoreError(format!("SNS PublishBatch: could not be built: {error}"));
-    let body = serde_json::json!({"default": message.default, "email": message.email}).to_string();
+    let body = serde_json::json!({"default": message.json, "email": message.text}).to_string();
     let mut bytes = message.subject.len() + body.len();
     let mut request = PublishBatchRequestEntry::builder()
         .id(index.to_string())
@@ -110,20 +118,20 @@ fn entry(index: usize, message: &Message) -> Result<Entry, StoreError> {
             MessageAttributeValue::builder().data_type("String").string_value(value).build().map_err(malformed)?;
         request = request.message_attributes(*name, value);
     }
-    Ok(Entry { request: request.build().map_err(malformed)?, bytes })
+    Ok(ReadyMessage { request: request.build().map_err(malformed)?, bytes })
 }
 
 /// As few batches as keep within both limits, in order.
-fn batches(entries: Vec<Entry>) -> Vec<Vec<PublishBatchRequestEntry>> {
+fn batches(messages: Vec<ReadyMessage>) -> Vec<Vec<PublishBatchRequestEntry>> {
     let mut batches: Vec<Vec<PublishBatchRequestEntry>> = Vec::new();
     let mut bytes = 0;
-    for entry in entries {
-        bytes += entry.bytes;
+    for message in messages {
+        bytes += message.bytes;
         match batches.last_mut() {
-            Some(batch) if batch.len() < MESSAGES_PER_CALL && bytes <= BYTES_PER_CALL => batch.push(entry.request),
+            Some(batch) if batch.len() < MESSAGES_PER_CALL && bytes <= BYTES_PER_CALL => batch.push(message.request),
             _ => {
-                bytes = entry.bytes;
-                batches.push(vec![entry.request]);
+                bytes = message.bytes;
+                batches.push(vec![message.request]);
             }
         }
     }
@@ -133,18 +141,16 @@ fn batches(entries: Vec<Entry>) -> Vec<Vec<PublishBatchRequestEntry>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::error::{ErrorCode, SourceError};
+    use crate::domain::notice::alert::{Alert, Case};
 
     fn sizes(bytes: &[usize]) -> Vec<usize> {
-        let entries = bytes.iter().enumerate().map(|(index, bytes)| {
-            let message = Message {
-                subject: String::new(),
-                attributes: Vec::new(),
-                default: String::new(),
-                email: String::new(),
-            };
-            Entry { bytes: *bytes, ..entry(index, &message).expect("an entry") }
+        let messages = bytes.iter().enumerate().map(|(index, bytes)| {
+            let message =
+                Message { subject: String::new(), attributes: Vec::new(), json: String::new(), text: String::new() };
+            ReadyMessage { bytes: *bytes, ..ready(index, &message).expect("a message") }
         });
-        batches(entries.collect()).iter().map(Vec::len).collect()
+        batches(messages.collect()).iter().map(Vec::len).collect()
     }
 
     #[test]
@@ -157,5 +163,33 @@ mod tests {
     fn a_batch_stays_under_the_size_limit() {
         assert_eq!(sizes(&[100 * 1024; 5]), [2, 2, 1]);
         assert_eq!(sizes(&[300 * 1024, 10]), [1, 1]);
+    }
+
+    #[test]
+    fn the_longest_alert_fits_into_a_message() {
+        let words = Some("\u{10ffff}\"".repeat(250));
+        let error = SourceError::new(ErrorCode::InvalidClient, "\"".repeat(500)).with_provider_error(words);
+        let name = "n".repeat(64);
+        let now = "2026-11-20T22:00:00Z".parse().expect("a time");
+        let failing = Case {
+            source: &name,
+            error: Some(&error),
+            opened_at: Some(now),
+            token_expires_at: Some(now),
+            has_token: true,
+            next_attempt_at: Some(now),
+            ..Case::default()
+        };
+        let alert = Alert {
+            environment: "prod",
+            runbook_url: "docs/runbook.md",
+            report: "s3://state/reports/2026-11-20/220000-run.json".to_owned(),
+            opened: vec![failing; 150],
+            ..Alert::default()
+        };
+        let message = alert.message(now, LIMITS).expect("a message");
+        let json = serde_json::json!({"default": message.json, "email": message.text}).to_string();
+        assert!(json.len() < 250 * 1024, "{}", json.len());
+        assert!(message.text.contains(" more, see the report: s3://"));
     }
 }

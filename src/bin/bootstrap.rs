@@ -18,8 +18,8 @@ use token_harvester::domain::source::Tls;
 use token_harvester::lambda::config::{self, Config};
 use token_harvester::lambda::telemetry;
 use token_harvester::net::authorization_server::HttpAuthorizationServer;
-use token_harvester::net::connections::Connections;
 use token_harvester::net::tls::ExtraRoots;
+use token_harvester::net::transport::Transport;
 use token_harvester::system::{SystemClock, SystemRandom};
 
 /// The ports as they are in production.
@@ -81,10 +81,10 @@ async fn run() -> ExitCode {
 fn start() -> Result<Harvester<Lambda>, Diagnostic> {
     let invalid = |message: String| diagnostic("Runtime.ConfigInvalid", message);
     let config = Config::read(environment).map_err(|error| invalid(error.to_string()))?;
-    let extra_roots = ExtraRoots::read(config.runtime.ssl_cert_file.as_deref()).map_err(invalid)?;
-    let connections = Connections::new(&extra_roots, &Tls::default()).map_err(|error| invalid(error.to_string()))?;
-    let clients = Clients::new(&config, connections.clone());
-    let server = HttpAuthorizationServer::new(connections, extra_roots);
+    let extra_roots = ExtraRoots::read(config.ssl_cert_file.as_deref()).map_err(invalid)?;
+    let transport = Transport::new(&extra_roots, &Tls::default()).map_err(|error| invalid(error.to_string()))?;
+    let clients = Clients::new(&config.aws, transport.clone());
+    let server = HttpAuthorizationServer::new(transport, extra_roots);
 
     let world = World {
         clock: SystemClock,

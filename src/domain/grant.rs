@@ -8,7 +8,6 @@ use crate::domain::credential::{CredentialKind, Seed, Use};
 use crate::domain::oauth::{GrantExpiry, TokenAnswer};
 use crate::domain::provider::dialect::RefreshRules;
 use crate::domain::redact;
-use crate::domain::source::SourceName;
 use crate::domain::time::{rfc3339_seconds, rfc3339_seconds_option};
 
 /// Version of the layout of grant state.
@@ -16,21 +15,6 @@ const SCHEMA_VERSION: u32 = 1;
 
 /// The shortest time between two refreshes that tells a fixed end from a moving one, stated in whole seconds.
 const SHORTEST_TO_JUDGE: TimeDelta = TimeDelta::seconds(10);
-
-/// Where a source's grant state is kept in the state bucket.
-pub fn key(source: &SourceName) -> String {
-    format!("grants/{source}.json")
-}
-
-/// Where it is kept which end of a source's grant a person was told of.
-pub fn forecast_key(source: &SourceName) -> String {
-    format!("forecasts/{source}.json")
-}
-
-/// Where the lease on a source's grant is kept in the state bucket.
-pub fn lease_key(source: &SourceName) -> String {
-    format!("leases/{source}")
-}
 
 /// The current credential of a source. `Debug` does not show it.
 #[derive(Debug, Clone)]

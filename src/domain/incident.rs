@@ -11,11 +11,6 @@ use crate::domain::time::{rfc3339, rfc3339_seconds, rfc3339_seconds_option};
 /// Version of the layout of incidents.
 const SCHEMA_VERSION: u32 = 1;
 
-/// Where incidents are kept in the state bucket.
-pub const PREFIX: &str = "incidents/";
-
-const SUFFIX: &str = ".json";
-
 /// The first wait of the backoff, unless runs come oftener.
 const FIRST_WAIT: TimeDelta = TimeDelta::minutes(15);
 
@@ -189,19 +184,6 @@ impl Incident {
             Some(told_at) => (now >= told_at + REMINDER).then_some(Change::Reminded),
         }
     }
-}
-
-/// Where the incident of a source is kept in the state bucket, whatever its name.
-pub fn key(source: &str) -> String {
-    let name: String = url::form_urlencoded::byte_serialize(source.as_bytes()).collect();
-    format!("{PREFIX}{name}{SUFFIX}")
-}
-
-/// The source whose incident has this key; `None` if no incident has.
-pub fn source_of(key: &str) -> Option<String> {
-    let name = key.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-    let source = url::form_urlencoded::parse(name.as_bytes()).next()?.0.into_owned();
-    (self::key(&source) == key).then_some(source)
 }
 
 /// How a harvest ended for a source, as far as its incident goes.
@@ -583,18 +565,6 @@ mod tests {
         assert_eq!(incident.next_attempt_at, now() + TimeDelta::seconds(3_602));
         let judgement = judge(Some(&incident), Happened::NotTried, &situation);
         assert_eq!(judgement, Judgement { incident: Some(incident), change: None });
-    }
-
-    #[test]
-    fn a_key_names_its_source_whatever_the_name() {
-        assert_eq!(key("acme-crm_2.eu"), "incidents/acme-crm_2.eu.json");
-        assert_eq!(key("a/../b c"), "incidents/a%2F..%2Fb+c.json");
-        for source in ["acme-crm", "a/../b c", "ä=b&c%2F+", ".json", "100%"] {
-            assert_eq!(source_of(&key(source)).as_deref(), Some(source));
-        }
-        for no_key in ["incidents/", "incidents/a b.json", "incidents/%61.json", "incidents/a", "grants/a.json"] {
-            assert_eq!(source_of(no_key), None, "{no_key}");
-        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Requests to a token endpoint and what its answers mean (RFC 6749), and metadata of an issuer (RFC 8414).
 
 mod answer;
-mod body;
 mod error;
 mod expiry;
+mod format;
 mod metadata;
 mod request;
 
@@ -57,12 +57,12 @@ pub struct Answer {
     /// Scheme, host and port of `Location`.
     pub redirects_to: Option<String>,
     /// The body.
-    pub body: Body,
+    pub body: AnswerBody,
 }
 
 impl Answer {
     /// An answer without headers.
-    pub fn new(status: u16, body: Body) -> Self {
+    pub fn new(status: u16, body: AnswerBody) -> Self {
         Self { status, headers: Vec::new(), redirects_to: None, body }
     }
 
@@ -74,7 +74,7 @@ impl Answer {
 
 /// A body, or why it is not whole.
 #[derive(Clone)]
-pub enum Body {
+pub enum AnswerBody {
     /// All of it.
     Whole(Vec<u8>),
     /// More than [`LARGEST_ANSWER_BYTES`]; the rest was not read.

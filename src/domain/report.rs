@@ -99,11 +99,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// Where it is kept in the state bucket: by day and time, so that the newest comes last.
-    pub fn key(&self) -> String {
-        format!("reports/{}-{}.json", self.started_at.format("%Y-%m-%d/%H%M%S"), self.run_id)
-    }
-
     /// Whether something went other than planned, which a person may want to look up.
     pub fn tells_of_trouble(&self) -> bool {
         self.deferred + self.failed + self.warnings.len() > 0

@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
 pub use self::catalog::{Catalog, Secret};
-pub use self::roster::{KEY as ROSTER_KEY, Roster};
+pub use self::roster::Roster;
 
 use crate::domain::assertion::Assertion;
 use crate::domain::credential::{AuthorizationGrant, Seed, Use};

@@ -19,9 +19,13 @@ const SCHEMA_VERSION: u32 = 1;
 /// How much of the token's SHA-256 is published: enough to tell two apart, useless for guessing one.
 const TOKEN_SHA256_DIGITS: usize = 16;
 
-/// Where a source's token document is kept in the token bucket.
-pub fn key(source: &SourceName) -> String {
-    format!("tokens/{source}.json")
+/// Where jobs find a token document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The token bucket.
+    pub bucket: String,
+    /// Key of the document; `None` where the name is no source's, so that there is none.
+    pub key: Option<String>,
 }
 
 /// What decides when a source's token is refreshed.
@@ -338,7 +342,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::oauth::{Answer, Body, Exchange};
+    use crate::domain::oauth::{Answer, AnswerBody, Exchange};
     use crate::domain::source::PlainHttp;
 
     fn at(text: &str) -> DateTime<Utc> {
@@ -438,7 +442,7 @@ mod tests {
     fn document(answer: &str) -> TokenDocument {
         let source = Source { name: SourceName::parse("acme-crm").expect("a name"), definition: definition() };
         let issued_at = at("2026-11-20T22:00:00Z");
-        let answer = Answer::new(200, Body::Whole(answer.as_bytes().to_vec()));
+        let answer = Answer::new(200, AnswerBody::Whole(answer.as_bytes().to_vec()));
         let exchange = Exchange { definition: &source.definition, flow: &source.definition.flow, credential: None };
         let answer = exchange.read(&answer, issued_at, issued_at).expect("a token");
         TokenDocument::new(

@@ -8,20 +8,13 @@ use tracing::Level;
 use url::Url;
 
 use crate::app::harvest::Settings;
+use crate::aws::{self, AccessKey};
 use crate::domain::duration;
 use crate::domain::source::PlainHttp;
 
-/// What the function is told by its environment.
+/// What the function is told by its environment. `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `TOKEN_BUCKET`: bucket of the token documents.
-    pub token_bucket: String,
-    /// `STATE_BUCKET`: private bucket of grant state, incidents and leases.
-    pub state_bucket: String,
-    /// `TOPIC_ARN`: SNS topic.
-    pub topic_arn: String,
-    /// `SECRET_PREFIX`: the secrets whose names begin with it are sources.
-    pub secret_prefix: String,
     /// `ENVIRONMENT`: names the deployment in messages and logs.
     pub environment: String,
     /// `RUNBOOK_URL`: the page that mails link to; its anchors are error codes.
@@ -30,42 +23,12 @@ pub struct Config {
     pub schedule_interval: TimeDelta,
     /// `MAX_CONCURRENCY`: sources worked on at once.
     pub max_concurrency: usize,
-    /// `TOKEN_KMS_KEY_ID`: `None` leaves encryption to the bucket's default.
-    pub token_kms_key_id: Option<String>,
-    /// `STATE_KMS_KEY_ID`: likewise.
-    pub state_kms_key_id: Option<String>,
     /// `ALLOW_LOOPBACK_HTTP`: where definitions may call plain `http`.
     pub plain_http: PlainHttp,
-    /// What Lambda itself sets.
-    pub runtime: Runtime,
-}
-
-/// Variables that Lambda sets, or that point the AWS clients elsewhere.
-#[derive(Debug, Clone)]
-pub struct Runtime {
-    /// `AWS_REGION` or `AWS_DEFAULT_REGION`; else the topic's.
-    pub region: String,
-    /// `AWS_ACCESS_KEY_ID` and its companions.
-    pub credentials: Credentials,
-    /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`, or `AWS_ENDPOINT_URL`: where that service is, if not at AWS.
-    pub secrets_manager_url: Option<String>,
-    /// `AWS_ENDPOINT_URL_S3`, or `AWS_ENDPOINT_URL`.
-    pub s3_url: Option<String>,
-    /// `AWS_ENDPOINT_URL_SNS`, or `AWS_ENDPOINT_URL`.
-    pub sns_url: Option<String>,
     /// `SSL_CERT_FILE`: PEM file of further trusted roots.
     pub ssl_cert_file: Option<String>,
-}
-
-/// Credentials for AWS.
-#[derive(Debug, Clone)]
-pub struct Credentials {
-    /// `AWS_ACCESS_KEY_ID`.
-    pub access_key_id: String,
-    /// `AWS_SECRET_ACCESS_KEY`.
-    pub secret_access_key: SecretString,
-    /// `AWS_SESSION_TOKEN`.
-    pub session_token: Option<SecretString>,
+    /// Buckets, keys, topic and prefix, and what Lambda itself sets.
+    pub aws: aws::Settings,
 }
 
 /// Everything that is missing or malformed, each with its variable.
@@ -84,13 +47,8 @@ impl Config {
     /// Reads every variable through `lookup`. An empty variable counts as unset.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut variables = Variables { lookup, faults: Vec::new() };
-        let topic_arn = variables.required("TOPIC_ARN", is_topic_arn, TOPIC_ARN_FORM);
         let config = Self {
-            token_bucket: variables.required("TOKEN_BUCKET", is_bucket, BUCKET_FORM),
-            state_bucket: variables.required("STATE_BUCKET", is_bucket, BUCKET_FORM),
-            secret_prefix: variables
-                .optional("SECRET_PREFIX", is_secret_name, "letters, digits and any of /_+=.@-")
-                .unwrap_or_else(|| "token-harvester/".to_owned()),
+            aws: variables.aws(),
             environment: variables
                 .optional("ENVIRONMENT", is_environment, "1 to 32 letters, digits, `.`, `_` and `-`")
                 .unwrap_or_else(|| "dev".to_owned()),
@@ -103,11 +61,8 @@ impl Config {
             max_concurrency: variables
                 .parsed("MAX_CONCURRENCY", parse_concurrency, "a whole number from 1 to 1000")
                 .unwrap_or(32),
-            token_kms_key_id: variables.optional("TOKEN_KMS_KEY_ID", is_kms_key, KMS_KEY_FORM),
-            state_kms_key_id: variables.optional("STATE_KMS_KEY_ID", is_kms_key, KMS_KEY_FORM),
             plain_http: variables.parsed("ALLOW_LOOPBACK_HTTP", parse_plain_http, "1 or 0").unwrap_or_default(),
-            runtime: variables.runtime(&topic_arn),
-            topic_arn,
+            ssl_cert_file: variables.get("SSL_CERT_FILE"),
         };
         variables.faults.dedup();
         if variables.faults.is_empty() { Ok(config) } else { Err(ConfigError(variables.faults)) }
@@ -117,10 +72,8 @@ impl Config {
     pub fn settings(&self) -> Settings {
         Settings {
             environment: self.environment.clone(),
-            token_bucket: self.token_bucket.clone(),
-            state_bucket: self.state_bucket.clone(),
             runbook_url: self.runbook_url.clone(),
-            secret_prefix: self.secret_prefix.clone(),
+            secret_prefix: self.aws.secret_prefix.clone(),
             schedule_interval: self.schedule_interval,
             max_concurrency: self.max_concurrency,
             plain_http: self.plain_http,
@@ -171,25 +124,33 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
         self.optional(name, is_valid, form).unwrap_or_default()
     }
 
-    fn runtime(&mut self, topic_arn: &str) -> Runtime {
-        Runtime {
+    fn aws(&mut self) -> aws::Settings {
+        let topic_arn = self.required("TOPIC_ARN", is_topic_arn, TOPIC_ARN_FORM);
+        aws::Settings {
+            token_bucket: self.required("TOKEN_BUCKET", is_bucket, BUCKET_FORM),
+            state_bucket: self.required("STATE_BUCKET", is_bucket, BUCKET_FORM),
+            secret_prefix: self
+                .optional("SECRET_PREFIX", is_secret_name, "letters, digits and any of /_+=.@-")
+                .unwrap_or_else(|| "token-harvester/".to_owned()),
+            token_kms_key_id: self.optional("TOKEN_KMS_KEY_ID", is_kms_key, KMS_KEY_FORM),
+            state_kms_key_id: self.optional("STATE_KMS_KEY_ID", is_kms_key, KMS_KEY_FORM),
             region: self
                 .get("AWS_REGION")
                 .or_else(|| self.get("AWS_DEFAULT_REGION"))
                 .or_else(|| topic_arn.split(':').nth(3).map(str::to_owned))
                 .unwrap_or_default(),
-            credentials: self.credentials(),
+            access_key: self.access_key(),
             secrets_manager_url: self.endpoint_url("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
             s3_url: self.endpoint_url("AWS_ENDPOINT_URL_S3"),
             sns_url: self.endpoint_url("AWS_ENDPOINT_URL_SNS"),
-            ssl_cert_file: self.get("SSL_CERT_FILE"),
+            topic_arn,
         }
     }
 
-    fn credentials(&mut self) -> Credentials {
-        Credentials {
-            access_key_id: self.required("AWS_ACCESS_KEY_ID", |_| true, SET_BY_LAMBDA),
-            secret_access_key: self.required("AWS_SECRET_ACCESS_KEY", |_| true, SET_BY_LAMBDA).into(),
+    fn access_key(&mut self) -> AccessKey {
+        AccessKey {
+            id: self.required("AWS_ACCESS_KEY_ID", |_| true, SET_BY_LAMBDA),
+            secret: self.required("AWS_SECRET_ACCESS_KEY", |_| true, SET_BY_LAMBDA).into(),
             session_token: self.get("AWS_SESSION_TOKEN").map(SecretString::from),
         }
     }
@@ -284,12 +245,12 @@ mod tests {
     #[test]
     fn the_required_variables_suffice() {
         let config = read_with(&[]).expect("a configuration");
-        assert_eq!(config.secret_prefix, "token-harvester/");
+        assert_eq!(config.aws.secret_prefix, "token-harvester/");
         assert_eq!(config.environment, "dev");
         assert_eq!(config.schedule_interval, TimeDelta::minutes(15));
         assert_eq!(config.max_concurrency, 32);
-        assert_eq!((config.token_kms_key_id, config.state_kms_key_id), (None, None));
-        assert_eq!(config.runtime.region, "eu-central-1");
+        assert_eq!((config.aws.token_kms_key_id, config.aws.state_kms_key_id), (None, None));
+        assert_eq!(config.aws.region, "eu-central-1");
     }
 
     #[test]
@@ -324,8 +285,8 @@ mod tests {
     fn an_empty_optional_variable_counts_as_unset() {
         let config = read_with(&[("TOKEN_KMS_KEY_ID", ""), ("SECRET_PREFIX", ""), ("SCHEDULE_INTERVAL", "")])
             .expect("a configuration");
-        assert_eq!(config.token_kms_key_id, None);
-        assert_eq!(config.secret_prefix, "token-harvester/");
+        assert_eq!(config.aws.token_kms_key_id, None);
+        assert_eq!(config.aws.secret_prefix, "token-harvester/");
     }
 
     #[test]

@@ -13,50 +13,50 @@ use url::Url;
 
 use crate::app::ports::AuthorizationServer;
 use crate::domain::error::{ErrorCode, SourceError};
-use crate::domain::oauth::{Answer, Body, LARGEST_ANSWER_BYTES, Rejection, Request};
+use crate::domain::oauth::{Answer, AnswerBody, LARGEST_ANSWER_BYTES, Rejection, Request};
 use crate::domain::provider::dialect::RequestMethod;
 use crate::domain::redact;
 use crate::domain::source::Tls;
-use crate::net::connections::{Connections, Unanswered};
 use crate::net::tls::ExtraRoots;
+use crate::net::transport::{Outgoing, Transport, Unanswered};
 
-/// Connections: those for everybody, and those of each source that trusts or presents certificates of its own.
+/// The transport for everybody, and that of each source that trusts or presents certificates of its own.
 #[derive(Debug)]
 pub struct HttpAuthorizationServer {
     extra_roots: ExtraRoots,
-    usual: Connections,
-    special: RefCell<HashMap<String, Connections>>,
+    usual: Transport,
+    special: RefCell<HashMap<String, Transport>>,
 }
 
 impl HttpAuthorizationServer {
     /// Uses `usual` wherever a definition asks for nothing else.
-    pub fn new(usual: Connections, extra_roots: ExtraRoots) -> Self {
+    pub fn new(usual: Transport, extra_roots: ExtraRoots) -> Self {
         Self { extra_roots, usual, special: RefCell::default() }
     }
 
-    fn connections(&self, tls: &Tls) -> Result<Connections, SourceError> {
+    fn transport(&self, tls: &Tls) -> Result<Transport, SourceError> {
         if tls.is_default() {
             return Ok(self.usual.clone());
         }
         let key = identity(tls);
-        if let Some(connections) = self.special.borrow().get(&key) {
-            return Ok(connections.clone());
+        if let Some(transport) = self.special.borrow().get(&key) {
+            return Ok(transport.clone());
         }
-        let connections = Connections::new(&self.extra_roots, tls)?;
-        self.special.borrow_mut().insert(key, connections.clone());
-        Ok(connections)
+        let transport = Transport::new(&self.extra_roots, tls)?;
+        self.special.borrow_mut().insert(key, transport.clone());
+        Ok(transport)
     }
 }
 
 impl AuthorizationServer for HttpAuthorizationServer {
     async fn send(&self, request: &Request, tls: &Tls, timeout: Duration) -> Result<Answer, Rejection> {
-        let connections = self.connections(tls).map_err(Rejection::terminal)?;
+        let transport = self.transport(tls).map_err(Rejection::terminal)?;
         let built = build(request).map_err(|_| {
             let message = "the request can't be built from the definition";
             Rejection::terminal(SourceError::new(ErrorCode::DefinitionInvalid, message))
         })?;
         let answer = async {
-            let response = connections.send(built).await.map_err(|unanswered| rejection(&unanswered))?;
+            let response = transport.send(built).await.map_err(|unanswered| rejection(&unanswered))?;
             Ok(read(response, &request.url).await)
         };
         tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_elapsed| {
@@ -67,7 +67,7 @@ impl AuthorizationServer for HttpAuthorizationServer {
 }
 
 /// The request as it goes out.
-fn build(request: &Request) -> Result<http::Request<crate::net::connections::Body>, http::Error> {
+fn build(request: &Request) -> Result<http::Request<Outgoing>, http::Error> {
     let method = match request.method {
         RequestMethod::Get => Method::GET,
         RequestMethod::Post => Method::POST,
@@ -103,9 +103,9 @@ async fn read(response: Response<Incoming>, url: &Url) -> Answer {
         location.and_then(|location| url.join(location).ok()).map(|url| url.origin().ascii_serialization());
 
     let body = match Limited::new(body, LARGEST_ANSWER_BYTES).collect().await {
-        Ok(collected) => Body::Whole(collected.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Body::TooLarge,
-        Err(_) => Body::CutShort,
+        Ok(collected) => AnswerBody::Whole(collected.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => AnswerBody::TooLarge,
+        Err(_) => AnswerBody::CutShort,
     };
     Answer { status: head.status.as_u16(), headers, redirects_to, body }
 }

@@ -10,16 +10,17 @@ use super::judging::Watched;
 use super::reporting::Harvested;
 use super::run::Run;
 use super::work::Work;
-use crate::app::ports::{ForecastStore as _, GrantStore as _, Ports, Publisher as _, ReportStore as _, StoreError};
+use crate::app::ports::{
+    ForecastStore as _, GrantStore as _, Ports, Publisher as _, ReportStore as _, StoreError, TokenStore as _,
+};
 use crate::domain::credential::AuthorizationGrant;
 use crate::domain::grant::{Forecast, GrantForecast};
 use crate::domain::incident::{self, Change, Severity};
-use crate::domain::notice::alert::{Alert, Entry};
+use crate::domain::notice::alert::{Alert, Case};
 use crate::domain::notice::message::{Message, TokenEvent};
 use crate::domain::report::Report;
 use crate::domain::retry::Deadline;
 use crate::domain::source::{Definition, Source};
-use crate::domain::token;
 
 /// How often a warm function keeps the report of a run in which all went well.
 const REPORT_AGE: TimeDelta = TimeDelta::minutes(15);
@@ -108,26 +109,26 @@ impl<P: Ports> Run<'_, P> {
         let mut alert = Alert {
             environment: &self.settings.environment,
             runbook_url: &self.settings.runbook_url,
-            report: format!("s3://{}/{}", self.settings.state_bucket, report.key()),
+            report: self.world.state.location(report),
             ..Alert::default()
         };
         for one in harvested {
-            let entry = entry(one);
+            let case = case(one);
             if let Some(owed) = &one.forecast {
                 if let Some(grant) = &owed.grant {
-                    alert.forecast.push(Entry { grant_expires_at: Some(grant.grant_expires_at), ..entry });
+                    alert.forecast.push(Case { grant_expires_at: Some(grant.grant_expires_at), ..case });
                 }
                 if let Some(too_slow) = &owed.too_slow {
-                    alert.forecast.push(Entry { warning: Some(too_slow), ..entry });
+                    alert.forecast.push(Case { warning: Some(too_slow), ..case });
                 }
             }
-            add(&mut alert, &one.watched, entry);
+            add(&mut alert, &one.watched, case);
         }
         for (name, watched) in gone {
             let token_expires_at = watched.told_about().and_then(|(_, incident, _)| incident.token_expires_at);
-            add(&mut alert, watched, Entry { source: name, token_expires_at, ..Entry::default() });
+            add(&mut alert, watched, Case { source: name, token_expires_at, ..Case::default() });
         }
-        let Some(message) = alert.message(now) else { return Ok(()) };
+        let Some(message) = alert.message(now, self.world.publisher.limits()) else { return Ok(()) };
         self.world.publisher.publish(&[message]).await?;
         info!(run.id = self.id, "alert sent");
         let incidents = harvested.iter().map(|one| (one.report.source.as_str(), &one.watched));
@@ -161,11 +162,11 @@ impl<P: Ports> Run<'_, P> {
     /// A message for each source whose token changed, or failed to, and for what an earlier run had no time to announce;
     /// then notes what was announced.
     async fn publish_tokens(&self, harvested: &[Harvested]) -> Result<(), StoreError> {
-        let now = self.now();
+        let (now, limits) = (self.now(), self.world.publisher.limits());
         let owed = self.unannounced(harvested).await;
         let refreshed: Vec<_> = harvested.iter().filter(|one| one.is_refreshed()).chain(owed).collect();
-        let announcements = refreshed.iter().map(|one| self.token_event(one).refreshed(now));
-        let failures = harvested.iter().filter_map(|one| self.token_event(one).failed(now));
+        let announcements = refreshed.iter().map(|one| self.token_event(one).refreshed(now, limits));
+        let failures = harvested.iter().filter_map(|one| self.token_event(one).failed(now, limits));
         let messages: Vec<Message> = announcements.chain(failures).collect();
         if !messages.is_empty() {
             self.world.publisher.publish(&messages).await?;
@@ -181,8 +182,7 @@ impl<P: Ports> Run<'_, P> {
         TokenEvent {
             environment: &self.settings.environment,
             run_id: self.id,
-            bucket: &self.settings.token_bucket,
-            key: one.source.as_ref().map(|source| token::key(&source.name)),
+            location: self.world.tokens.location(one.source.as_ref().map(|source| &source.name)),
             report: &one.report,
             issued_at: one.issued_at,
             incident: one.watched.incident(),
@@ -207,9 +207,9 @@ impl<P: Ports> Run<'_, P> {
 }
 
 /// What an alert says of a source, whatever the news.
-fn entry(one: &Harvested) -> Entry<'_> {
+fn case(one: &Harvested) -> Case<'_> {
     let definition = one.source.as_ref().map(|source| &source.definition);
-    Entry {
+    Case {
         source: &one.report.source,
         severity: Severity::Warning,
         token_expires_at: one.report.expires_at,
@@ -217,12 +217,12 @@ fn entry(one: &Harvested) -> Entry<'_> {
         grant: definition.map_or_else(AuthorizationGrant::default, Definition::authorization_grant),
         owner: owner(one),
         runbook_url: runbook_url(one),
-        ..Entry::default()
+        ..Case::default()
     }
 }
 
 /// Puts what changed into the list where it belongs.
-fn add<'a>(alert: &mut Alert<'a>, watched: &'a Watched, entry: Entry<'a>) {
+fn add<'a>(alert: &mut Alert<'a>, watched: &'a Watched, case: Case<'a>) {
     let Some((change, incident, _)) = watched.told_about() else { return };
     let ended = if let Change::Recovered(ended) = change { Some(ended) } else { None };
     let list = match change {
@@ -231,13 +231,13 @@ fn add<'a>(alert: &mut Alert<'a>, watched: &'a Watched, entry: Entry<'a>) {
         Change::Reminded => &mut alert.reminded,
         Change::Recovered(_) => &mut alert.recovered,
     };
-    list.push(Entry {
+    list.push(Case {
         severity: incident.severity,
         error: Some(&incident.error),
         opened_at: Some(incident.opened_at),
         next_attempt_at: Some(incident.next_attempt_at),
         ended,
-        ..entry
+        ..case
     });
 }
 

@@ -32,12 +32,12 @@ use crate::app::ports::{
 use crate::domain::credential::Seed;
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::grant::{Forecast, GrantState, Lease};
-use crate::domain::notice::message::Message;
-use crate::domain::oauth::{Answer, Body, Rejection, Request};
+use crate::domain::notice::message::{Limits, Message};
+use crate::domain::oauth::{Answer, AnswerBody, Rejection, Request};
 use crate::domain::report::{Outcome, SourceReport, WarningCode};
 use crate::domain::source::{Roster, Secret, SourceName, Tls};
 use crate::domain::time::rfc3339;
-use crate::domain::token::{StoredToken, TokenDocument};
+use crate::domain::token::{Location, StoredToken, TokenDocument};
 
 /// A definition whose token endpoint's path is the source's name.
 fn client(source: &str, client_secret: &str) -> Value {
@@ -58,7 +58,7 @@ fn token(name: &str) -> Answer {
 }
 
 fn answer(status: u16, body: &str) -> Answer {
-    Answer::new(status, Body::Whole(body.as_bytes().to_vec()))
+    Answer::new(status, AnswerBody::Whole(body.as_bytes().to_vec()))
 }
 
 fn sent_refresh_token(request: &Request) -> String {

@@ -77,14 +77,14 @@ pub fn in_turn<T>(items: impl IntoIterator<Item = (String, T)>) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::oauth::Body;
+    use crate::domain::oauth::AnswerBody;
 
     fn url(text: &str) -> Url {
         Url::parse(text).expect("a URL")
     }
 
     fn answered(status: u16) -> Answer {
-        Answer::new(status, Body::Whole(Vec::new()))
+        Answer::new(status, AnswerBody::Whole(Vec::new()))
     }
 
     #[test]

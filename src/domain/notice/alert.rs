@@ -10,7 +10,7 @@ use crate::domain::credential::{AuthorizationGrant, CredentialKind};
 use crate::domain::duration;
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::incident::{Ended, Severity};
-use crate::domain::notice::message::{LONGEST_SUBJECT, Message, SCHEMA_VERSION, ascii_line, moment, next_attempt};
+use crate::domain::notice::message::{Limits, Message, SCHEMA_VERSION, ascii_line, moment, next_attempt};
 use crate::domain::time::{rfc3339, rfc3339_seconds_option};
 
 /// An alert lists so many sources and gives the number of all.
@@ -19,12 +19,9 @@ const MOST_LISTED: usize = 100;
 /// The mail tells so many sources in full and the others in a line each.
 const MOST_TOLD_IN_FULL: usize = 10;
 
-/// Bytes of JSON after which no further source is listed: SNS takes 256 KiB, both bodies together, quotes escaped.
-const MOST_LISTED_BYTES: usize = 96 * 1024;
-
 /// What an alert says of one source.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Entry<'a> {
+pub struct Case<'a> {
     /// Name of the source.
     pub source: &'a str,
     /// How urgent it is; of no matter for what has recovered.
@@ -63,15 +60,15 @@ pub struct Alert<'a> {
     /// Where the run's report is kept, which names all sources.
     pub report: String,
     /// Failures that nobody has been told of before.
-    pub opened: Vec<Entry<'a>>,
+    pub opened: Vec<Case<'a>>,
     /// Failures that have become critical since.
-    pub escalated: Vec<Entry<'a>>,
+    pub escalated: Vec<Case<'a>>,
     /// Failures that are over.
-    pub recovered: Vec<Entry<'a>>,
+    pub recovered: Vec<Case<'a>>,
     /// Failures that are still open a day after the last alert.
-    pub reminded: Vec<Entry<'a>>,
+    pub reminded: Vec<Case<'a>>,
     /// Grants that end soon, and schedules that are too slow.
-    pub forecast: Vec<Entry<'a>>,
+    pub forecast: Vec<Case<'a>>,
 }
 
 /// Why a source is in an alert.
@@ -86,19 +83,19 @@ enum News {
 
 impl Alert<'_> {
     /// The message; `None` if there is nothing to tell.
-    pub fn message(&self, now: DateTime<Utc>) -> Option<Message> {
+    pub fn message(&self, now: DateTime<Utc>, limits: Limits) -> Option<Message> {
         let items = self.most_urgent_first();
         let severity = items.iter().map(Item::severity).max()?;
-        let listed = &items[..listed(&items)];
+        let listed = &items[..listed(&items, limits)];
         Some(Message {
-            subject: ascii_line(&self.subject(&items, severity, now)),
+            subject: ascii_line(&self.subject(&items, severity, now, limits), limits),
             attributes: vec![
                 ("kind", "alert".to_owned()),
                 ("environment", self.environment.to_owned()),
                 ("severity", severity.as_str().to_owned()),
             ],
-            default: self.json(listed, severity, items.len()),
-            email: self.text(listed, items.len(), now),
+            json: self.json(listed, severity, items.len()),
+            text: self.text(listed, items.len(), now),
         })
     }
 
@@ -111,10 +108,10 @@ impl Alert<'_> {
             (News::Recovered, &self.recovered),
         ];
         let mut items: Vec<_> =
-            lists.into_iter().flat_map(|(news, list)| list.iter().map(move |entry| Item { news, entry })).collect();
+            lists.into_iter().flat_map(|(news, list)| list.iter().map(move |case| Item { news, case })).collect();
         items.sort_by_key(|item| {
-            let end = item.entry.grant_expires_at.or(item.entry.token_expires_at);
-            (Reverse(item.severity()), end.is_none(), end, item.entry.source)
+            let end = item.case.grant_expires_at.or(item.case.token_expires_at);
+            (Reverse(item.severity()), end.is_none(), end, item.case.source)
         });
         items
     }
@@ -126,11 +123,11 @@ impl Alert<'_> {
             environment: &'a str,
             severity: Severity,
             total: usize,
-            opened: Vec<JsonEntry<'a>>,
-            escalated: Vec<JsonEntry<'a>>,
-            recovered: Vec<JsonEntry<'a>>,
-            reminded: Vec<JsonEntry<'a>>,
-            forecast: Vec<JsonEntry<'a>>,
+            opened: Vec<JsonCase<'a>>,
+            escalated: Vec<JsonCase<'a>>,
+            recovered: Vec<JsonCase<'a>>,
+            reminded: Vec<JsonCase<'a>>,
+            forecast: Vec<JsonCase<'a>>,
         }
 
         let list = |news| items.iter().filter(|item| item.news == news).map(Item::json).collect();
@@ -149,20 +146,20 @@ impl Alert<'_> {
 
     /// What wakes: the source and how long its token lasts, or as many sources as fit. What has recovered is left to
     /// the mail where something else has not.
-    fn subject(&self, items: &[Item<'_>], severity: Severity, now: DateTime<Utc>) -> String {
+    fn subject(&self, items: &[Item<'_>], severity: Severity, now: DateTime<Utc>, limits: Limits) -> String {
         let word = if severity == Severity::Info { "OK" } else { word(severity) };
         let head = format!("[{}] {word}", self.environment);
         let open: Vec<_> = items.iter().filter(|item| item.news != News::Recovered).collect();
         match (open.as_slice(), items) {
-            ([item], _) => format!("{head} {}: {}", item.entry.source, item.in_short(now)),
-            ([], [item]) => format!("{head} {}: recovered", item.entry.source),
+            ([item], _) => format!("{head} {}: {}", item.case.source, item.in_short(now)),
+            ([], [item]) => format!("{head} {}: recovered", item.case.source),
             ([], _) => {
                 let head = format!("{head} {} sources recovered: ", items.len());
-                enumeration(head, items.iter().map(|item| item.entry.source.to_owned()))
+                enumeration(head, items.iter().map(|item| item.case.source.to_owned()), limits)
             }
             (open, _) => {
                 let head = format!("{head} {} sources: ", open.len());
-                enumeration(head, open.iter().map(|item| format!("{} ({})", item.entry.source, item.reason())))
+                enumeration(head, open.iter().map(|item| format!("{} ({})", item.case.source, item.reason())), limits)
             }
         }
     }
@@ -185,7 +182,7 @@ impl Alert<'_> {
             text.push_str("\nIn short:\n");
         }
         for item in in_short {
-            let _ = writeln!(text, "- {} {}: {}", word(item.severity()), item.entry.source, item.in_short(now));
+            let _ = writeln!(text, "- {} {}: {}", word(item.severity()), item.case.source, item.in_short(now));
         }
         if total > items.len() {
             let _ = writeln!(text, "- and {} more, see the report: {}", total - items.len(), self.report);
@@ -195,11 +192,11 @@ impl Alert<'_> {
 }
 
 /// How many of the most urgent fit into a message.
-fn listed(items: &[Item<'_>]) -> usize {
+fn listed(items: &[Item<'_>], limits: Limits) -> usize {
     let mut bytes = 0;
     let fit = items.iter().take(MOST_LISTED).take_while(|item| {
         bytes += to_json(&item.json()).len();
-        bytes <= MOST_LISTED_BYTES
+        bytes <= limits.list
     });
     fit.count().max(1)
 }
@@ -208,11 +205,11 @@ fn listed(items: &[Item<'_>]) -> usize {
 #[derive(Debug, Clone, Copy)]
 struct Item<'a> {
     news: News,
-    entry: &'a Entry<'a>,
+    case: &'a Case<'a>,
 }
 
 #[derive(Serialize)]
-struct JsonEntry<'a> {
+struct JsonCase<'a> {
     source: &'a str,
     severity: Severity,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -231,28 +228,28 @@ struct JsonEntry<'a> {
 
 impl<'a> Item<'a> {
     fn severity(&self) -> Severity {
-        if self.news == News::Recovered { Severity::Info } else { self.entry.severity }
+        if self.news == News::Recovered { Severity::Info } else { self.case.severity }
     }
 
-    fn json(&self) -> JsonEntry<'a> {
-        JsonEntry {
-            source: self.entry.source,
+    fn json(&self) -> JsonCase<'a> {
+        JsonCase {
+            source: self.case.source,
             severity: self.severity(),
-            error: self.entry.error,
-            warning: self.entry.warning,
-            ended: self.entry.ended,
-            grant_expires_at: self.entry.grant_expires_at,
-            opened_at: self.entry.opened_at,
-            token_expires_at: self.entry.token_expires_at,
+            error: self.case.error,
+            warning: self.case.warning,
+            ended: self.case.ended,
+            grant_expires_at: self.case.grant_expires_at,
+            opened_at: self.case.opened_at,
+            token_expires_at: self.case.token_expires_at,
         }
     }
 
     fn reason(&self) -> &'static str {
-        match (self.news, self.entry.error) {
+        match (self.news, self.case.error) {
             (News::Recovered, _) => "recovered",
             (_, Some(error)) => error.code.as_str(),
-            (News::Forecast, None) if self.entry.warning.is_some() => "schedule_too_slow",
-            (News::Forecast, None) => match self.entry.grant {
+            (News::Forecast, None) if self.case.warning.is_some() => "schedule_too_slow",
+            (News::Forecast, None) => match self.case.grant {
                 AuthorizationGrant::Kept(CredentialKind::AccessToken) => "access token ends",
                 _ => "refresh token ends",
             },
@@ -262,7 +259,7 @@ impl<'a> Item<'a> {
 
     /// For a subject or a line: `invalid_grant, token expires in 12 min`.
     fn in_short(&self, now: DateTime<Utc>) -> String {
-        let (reason, entry) = (self.reason(), self.entry);
+        let (reason, case) = (self.reason(), self.case);
         let still = if self.news == News::Reminded { "still " } else { "" };
         let end = |what, end: DateTime<Utc>, ends, ended| {
             if end <= now {
@@ -271,18 +268,18 @@ impl<'a> Item<'a> {
                 format!("{what} {ends} in {}", duration::for_people(end - now))
             }
         };
-        match (self.news, entry.grant_expires_at, entry.token_expires_at) {
+        match (self.news, case.grant_expires_at, case.token_expires_at) {
             (News::Forecast, Some(time), _) => end(self.credential().in_words(), time, "ends", "ended"),
             (News::Recovered, _, _) | (News::Forecast, None, _) => reason.to_owned(),
             (_, _, Some(time)) => format!("{still}{reason}, {}", end("token", time, "expires", "expired")),
-            (_, _, None) if !entry.has_token => format!("{still}{reason}, no token yet"),
+            (_, _, None) if !case.has_token => format!("{still}{reason}, no token yet"),
             (_, _, None) => format!("{still}{reason}"),
         }
     }
 
     /// What a person brings anew once the grant is dead.
     fn credential(&self) -> CredentialKind {
-        match self.entry.grant {
+        match self.case.grant {
             AuthorizationGrant::Kept(kind) => kind,
             _ => CredentialKind::default(),
         }
@@ -294,40 +291,40 @@ impl<'a> Item<'a> {
             News::Recovered => (self.recovery(now), None),
             News::Forecast => self.forecast(now),
             News::Opened | News::Escalated | News::Reminded => {
-                (self.failure(now), self.entry.error.map(|error| error.code.as_str()))
+                (self.failure(now), self.case.error.map(|error| error.code.as_str()))
             }
         };
         lines.extend(look_up.map(|anchor| format!("Look up: {runbook_url}#{anchor}")));
-        lines.extend(self.entry.owner.map(|owner| format!("Owner: {owner}")));
-        lines.extend(self.entry.runbook_url.map(|url| format!("Runbook: {url}")));
+        lines.extend(self.case.owner.map(|owner| format!("Owner: {owner}")));
+        lines.extend(self.case.runbook_url.map(|url| format!("Runbook: {url}")));
         lines
     }
 
     fn failure(&self, now: DateTime<Utc>) -> Vec<String> {
-        let entry = self.entry;
+        let case = self.case;
         let news = match self.news {
             News::Escalated => "has become critical",
             News::Reminded => "is still failing",
             _ => "is failing",
         };
-        let since = entry.opened_at.map(|time| format!(", since {}", past(time, now))).unwrap_or_default();
-        let mut lines = vec![format!("{}: {} {news}{since}.", word(self.severity()), entry.source), self.token(now)];
-        if let Some(error) = entry.error {
-            let (meaning, next_step) = advice(error.code, entry.grant);
+        let since = case.opened_at.map(|time| format!(", since {}", past(time, now))).unwrap_or_default();
+        let mut lines = vec![format!("{}: {} {news}{since}.", word(self.severity()), case.source), self.token(now)];
+        if let Some(error) = case.error {
+            let (meaning, next_step) = advice(error.code, case.grant);
             lines.push(format!("What happened: {} ({}).", error.message, error.code.as_str()));
             lines.extend(error.provider_error.as_ref().map(|words| format!("The server said: {words}")));
             lines.push(format!("What it means: {meaning}"));
             lines.push(format!("What to do: {next_step}"));
         }
-        lines.extend(entry.next_attempt_at.zip(entry.error).map(|(time, error)| next_attempt(time, error, now)));
+        lines.extend(case.next_attempt_at.zip(case.error).map(|(time, error)| next_attempt(time, error, now)));
         lines
     }
 
     /// The lines, and the anchor to look up.
     fn forecast(&self, now: DateTime<Utc>) -> (Vec<String>, Option<&'static str>) {
-        let entry = self.entry;
+        let case = self.case;
         let word = word(self.severity());
-        if let Some(end) = entry.grant_expires_at {
+        if let Some(end) = case.grant_expires_at {
             let when = if end <= now {
                 format!("ended at {}", past(end, now))
             } else {
@@ -337,7 +334,7 @@ impl<'a> Item<'a> {
                 format!(
                     "{word}: the {} of {} {when}, and the last refresh did not extend it.",
                     self.credential().in_words(),
-                    entry.source
+                    case.source
                 ),
                 "What it means: from then on the harvester can't get a new token.".to_owned(),
                 format!(
@@ -348,7 +345,7 @@ impl<'a> Item<'a> {
             (lines, Some(ErrorCode::ReauthorizationRequired.as_str()))
         } else {
             let lines = vec![
-                format!("{word}: {}: {}.", entry.source, entry.warning.unwrap_or("something will need a person")),
+                format!("{word}: {}: {}.", case.source, case.warning.unwrap_or("something will need a person")),
                 "What it means: unless a further schedule harvests it oftener, jobs find the token expired before each \
                  refresh."
                     .to_owned(),
@@ -359,17 +356,17 @@ impl<'a> Item<'a> {
     }
 
     fn recovery(&self, now: DateTime<Utc>) -> Vec<String> {
-        let entry = self.entry;
-        let since = entry.opened_at.map(|time| format!(" It had been failing since {}.", past(time, now)));
-        let error = entry.error.map(|error| format!(" The last error was {}.", error.code.as_str()));
-        let over = match entry.ended {
+        let case = self.case;
+        let since = case.opened_at.map(|time| format!(" It had been failing since {}.", past(time, now)));
+        let error = case.error.map(|error| format!(" The last error was {}.", error.code.as_str()));
+        let over = match case.ended {
             None | Some(Ended::Refreshed) => "has recovered",
             Some(Ended::Mended) => "has recovered: what was wrong is mended, no refresh was needed",
             Some(Ended::Removed) => "is over: no secret defines the source any more",
             Some(Ended::SwitchedOff) => "is over: the source is switched off",
         };
-        let first = format!("OK: {} {over}.{}{}", entry.source, since.unwrap_or_default(), error.unwrap_or_default());
-        let is_gone = matches!(entry.ended, Some(Ended::Removed | Ended::SwitchedOff));
+        let first = format!("OK: {} {over}.{}{}", case.source, since.unwrap_or_default(), error.unwrap_or_default());
+        let is_gone = matches!(case.ended, Some(Ended::Removed | Ended::SwitchedOff));
         let token = if is_gone {
             "Its token and its grant stay until a person removes them.".to_owned()
         } else {
@@ -380,7 +377,7 @@ impl<'a> Item<'a> {
 
     /// How long jobs can go on.
     fn token(&self, now: DateTime<Utc>) -> String {
-        match (self.entry.has_token, self.entry.token_expires_at) {
+        match (self.case.has_token, self.case.token_expires_at) {
             (false, _) => "There is no token yet: jobs that need it can't run.".to_owned(),
             (true, None) => "The last good token stays in place; its expiry is not stated.".to_owned(),
             (true, Some(end)) if end <= now => {
@@ -527,14 +524,14 @@ fn past(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
 }
 
 /// The head and as many names as fit into a subject.
-fn enumeration(head: String, names: impl Iterator<Item = String>) -> String {
+fn enumeration(head: String, names: impl Iterator<Item = String>, limits: Limits) -> String {
     const MORE: &str = ", ...";
     let mut names = names.enumerate().peekable();
     let mut line = head;
     while let Some((index, name)) = names.next() {
         let comma = if index == 0 { "" } else { ", " };
         let reserve = if names.peek().is_some() { MORE.len() } else { 0 };
-        if index > 0 && line.len() + comma.len() + name.len() + reserve > LONGEST_SUBJECT {
+        if index > 0 && line.len() + comma.len() + name.len() + reserve > limits.subject {
             return line + MORE;
         }
         line = line + comma + &name;
@@ -554,6 +551,8 @@ mod tests {
 
     use super::*;
 
+    const LIMITS: Limits = Limits { subject: 100, list: 96 * 1024 };
+
     fn now() -> DateTime<Utc> {
         "2026-11-20T22:00:00Z".parse().expect("a time")
     }
@@ -567,8 +566,8 @@ mod tests {
     }
 
     /// A failure since an hour ago, of a source whose token works for so many minutes more.
-    fn failing<'a>(source: &'a str, error: &'a SourceError, minutes_left: i64) -> Entry<'a> {
-        Entry {
+    fn failing<'a>(source: &'a str, error: &'a SourceError, minutes_left: i64) -> Case<'a> {
+        Case {
             source,
             severity: if minutes_left < 60 { Severity::Critical } else { Severity::Warning },
             error: Some(error),
@@ -576,18 +575,18 @@ mod tests {
             token_expires_at: Some(minutes(minutes_left)),
             has_token: true,
             next_attempt_at: Some(minutes(15)),
-            ..Entry::default()
+            ..Case::default()
         }
     }
 
-    fn ending(source: &str, days: i64) -> Entry<'_> {
-        Entry {
+    fn ending(source: &str, days: i64) -> Case<'_> {
+        Case {
             source,
             severity: Severity::Warning,
             token_expires_at: Some(minutes(120)),
             has_token: true,
             grant_expires_at: Some(now() + TimeDelta::days(days)),
-            ..Entry::default()
+            ..Case::default()
         }
     }
 
@@ -601,25 +600,25 @@ mod tests {
     }
 
     fn message(alert: &Alert<'_>) -> Message {
-        alert.message(now()).expect("a message")
+        alert.message(now(), LIMITS).expect("a message")
     }
 
     fn json(alert: &Alert<'_>) -> Value {
-        serde_json::from_str(&message(alert).default).expect("JSON")
+        serde_json::from_str(&message(alert).json).expect("JSON")
     }
 
     #[test]
     fn nothing_new_is_not_told() {
-        assert_eq!(nothing().message(now()), None);
+        assert_eq!(nothing().message(now(), LIMITS), None);
     }
 
     #[test]
     fn a_failure_is_told_to_machines_and_people() {
         let error = error(ErrorCode::InvalidGrant);
-        let mut entry = failing("acme-crm", &error, 12);
-        entry.owner = Some("crm-team@example.com");
-        entry.runbook_url = Some("https://wiki.example.com/crm");
-        let alert = Alert { opened: vec![entry], ..nothing() };
+        let mut case = failing("acme-crm", &error, 12);
+        case.owner = Some("crm-team@example.com");
+        case.runbook_url = Some("https://wiki.example.com/crm");
+        let alert = Alert { opened: vec![case], ..nothing() };
         let message = message(&alert);
         assert_eq!(message.subject, "[prod] CRITICAL acme-crm: invalid_grant, token expires in 12 min");
         assert_eq!(
@@ -628,7 +627,7 @@ mod tests {
                 .map(|(name, value)| (name, value.to_owned()))
         );
         assert_eq!(
-            message.email,
+            message.text,
             "Token harvester, deployment prod, 2026-11-20T22:00:00Z.\n\
              \n\
              CRITICAL: acme-crm is failing, since 2026-11-20T21:00:00Z (1 h ago).\n\
@@ -668,7 +667,7 @@ mod tests {
         assert_eq!(one.subject, "[prod] OK acme-crm: recovered");
         assert_eq!(one.attributes[2], ("severity", "info".to_owned()));
         assert_eq!(
-            one.email,
+            one.text,
             "Token harvester, deployment prod, 2026-11-20T22:00:00Z.\n\
              \n\
              OK: acme-crm has recovered. It had been failing since 2026-11-20T21:00:00Z (1 h ago). The last error was \
@@ -690,7 +689,7 @@ mod tests {
         let message = message(&alert);
         assert_eq!(message.subject, "[prod] WARNING acme-crm: refresh token ends in 7 d");
         assert_eq!(
-            message.email,
+            message.text,
             "Token harvester, deployment prod, 2026-11-20T22:00:00Z.\n\
              \n\
              WARNING: the refresh token of acme-crm ends at 2026-11-27T22:00:00Z (in 7 d), and the last refresh did \
@@ -713,19 +712,19 @@ mod tests {
     #[test]
     fn the_words_follow_the_state_of_the_token() {
         let error = error(ErrorCode::InvalidClient);
-        let told = |entry: Entry<'_>| {
-            let message = message(&Alert { escalated: vec![entry], ..nothing() });
-            (message.subject, message.email)
+        let told = |case: Case<'_>| {
+            let message = message(&Alert { escalated: vec![case], ..nothing() });
+            (message.subject, message.text)
         };
-        let entry = failing("a", &error, 0);
-        let (subject, email) = told(Entry { token_expires_at: Some(minutes(-5)), ..entry });
+        let case = failing("a", &error, 0);
+        let (subject, email) = told(Case { token_expires_at: Some(minutes(-5)), ..case });
         assert_eq!(subject, "[prod] CRITICAL a: invalid_client, token expired 5 min ago");
         assert!(email.contains("The token expired at 2026-11-20T21:55:00Z (5 min ago): jobs that need it fail.\n"));
         assert!(email.contains("CRITICAL: a has become critical, since"));
-        let (subject, email) = told(Entry { token_expires_at: None, ..entry });
+        let (subject, email) = told(Case { token_expires_at: None, ..case });
         assert_eq!(subject, "[prod] CRITICAL a: invalid_client");
         assert!(email.contains("its expiry is not stated"));
-        let (subject, email) = told(Entry { token_expires_at: None, has_token: false, ..entry });
+        let (subject, email) = told(Case { token_expires_at: None, has_token: false, ..case });
         assert_eq!(subject, "[prod] CRITICAL a: invalid_client, no token yet");
         assert!(email.contains("There is no token yet"));
     }
@@ -734,8 +733,8 @@ mod tests {
     fn the_mail_says_when_the_harvester_tries_again() {
         let told = |code, next_attempt_at| {
             let error = error(code);
-            let entry = Entry { next_attempt_at, ..failing("a", &error, 12) };
-            message(&Alert { reminded: vec![entry], ..nothing() }).email
+            let case = Case { next_attempt_at, ..failing("a", &error, 12) };
+            message(&Alert { reminded: vec![case], ..nothing() }).text
         };
         let email = told(ErrorCode::Internal, Some(now()));
         assert!(email.contains("The harvester tries again in its next run.\n"), "{email}");
@@ -751,17 +750,17 @@ mod tests {
             opened: vec![failing("later", &error, 30), failing("no-hurry", &error, 90)],
             escalated: vec![failing("first", &error, 5)],
             recovered: vec![failing("done", &error, 1)],
-            reminded: vec![Entry { token_expires_at: None, ..failing("unknown", &error, 90) }],
+            reminded: vec![Case { token_expires_at: None, ..failing("unknown", &error, 90) }],
             forecast: vec![ending("ending", 30)],
             ..nothing()
         };
         let message = message(&alert);
         assert_eq!(message.subject, "[prod] CRITICAL 5 sources: first (invalid_client), later (invalid_client), ...");
         let places: Vec<_> = ["first", "later", "no-hurry", "ending", "unknown", "done"]
-            .map(|source| message.email.find(&format!(" {source} ")).expect("a place"))
+            .map(|source| message.text.find(&format!(" {source} ")).expect("a place"))
             .into();
-        assert!(places.is_sorted(), "{}", message.email);
-        assert!(message.email.starts_with(
+        assert!(places.is_sorted(), "{}", message.text);
+        assert!(message.text.starts_with(
             "Token harvester, deployment prod, 2026-11-20T22:00:00Z: 6 sources, the most urgent first.\n"
         ));
     }
@@ -777,24 +776,12 @@ mod tests {
         assert_eq!(json["total"], 150);
         let listed = json["opened"].as_array().expect("a list");
         assert_eq!((listed.len(), &listed[99]["source"]), (MOST_LISTED, &json!("source-099")));
-        assert_eq!(message.email.matches("What to do:").count(), MOST_TOLD_IN_FULL);
+        assert_eq!(message.text.matches("What to do:").count(), MOST_TOLD_IN_FULL);
         assert!(
-            message.email.contains("\nIn short:\n- WARNING source-010: invalid_client, token expires in 1 h 50 min\n")
+            message.text.contains("\nIn short:\n- WARNING source-010: invalid_client, token expires in 1 h 50 min\n")
         );
         let report = "s3://state/reports/2026-11-20/220000-run.json";
-        assert!(message.email.ends_with(&format!("- and 50 more, see the report: {report}\n")), "{}", message.email);
-    }
-
-    #[test]
-    fn the_longest_alert_fits_into_a_message() {
-        let words = Some("\u{10ffff}\"".repeat(250));
-        let error = SourceError::new(ErrorCode::InvalidClient, "\"".repeat(500)).with_provider_error(words);
-        let name = "n".repeat(64);
-        let alert = Alert { opened: vec![failing(&name, &error, 5); 150], ..nothing() };
-        let message = message(&alert);
-        let json = json!({"default": message.default, "email": message.email}).to_string();
-        assert!(json.len() < 250 * 1024, "{}", json.len());
-        assert!(message.email.contains(" more, see the report: s3://"));
+        assert!(message.text.ends_with(&format!("- and 50 more, see the report: {report}\n")), "{}", message.text);
     }
 
     #[test]
@@ -803,12 +790,12 @@ mod tests {
         let name = "ä\n".repeat(64);
         let mut alert = Alert { opened: vec![failing(&name, &error, 5)], ..nothing() };
         let subject = message(&alert).subject;
-        assert_eq!(subject.len(), LONGEST_SUBJECT);
+        assert_eq!(subject.len(), LIMITS.subject);
         assert!(subject.starts_with("[prod] CRITICAL ????"), "{subject}");
         let names: Vec<_> = (10..99).map(|n| format!("source-{n}")).collect();
         alert.opened = names.iter().map(|name| failing(name, &error, 5)).collect();
         let subject = message(&alert).subject;
-        assert!(subject.len() <= LONGEST_SUBJECT && subject.ends_with("), ..."), "{subject}");
+        assert!(subject.len() <= LIMITS.subject && subject.ends_with("), ..."), "{subject}");
     }
 
     #[test]
@@ -819,9 +806,9 @@ mod tests {
             (CredentialKind::AccessToken, "access token", "access_token"),
         ] {
             let grant = AuthorizationGrant::Kept(credential);
-            let dead = Entry { grant, ..failing("a", &error, 5) };
-            let ends = Entry { grant, ..ending("b", 7) };
-            let told = message(&Alert { opened: vec![dead], forecast: vec![ends], ..nothing() }).email;
+            let dead = Case { grant, ..failing("a", &error, 5) };
+            let ends = Case { grant, ..ending("b", 7) };
+            let told = message(&Alert { opened: vec![dead], forecast: vec![ends], ..nothing() }).text;
             assert_eq!(told.matches(&format!("put the new {field} into the definition.")).count(), 2, "{told}");
             assert!(told.contains(&format!("the {words} of b ends at")), "{told}");
         }
@@ -836,7 +823,7 @@ mod tests {
             (AuthorizationGrant::Password, "put the current password into params."),
             (AuthorizationGrant::Client, "compare it with grant_type and params."),
         ] {
-            let email = message(&Alert { opened: vec![Entry { grant, ..failing("a", &error, 5) }], ..nothing() }).email;
+            let email = message(&Alert { opened: vec![Case { grant, ..failing("a", &error, 5) }], ..nothing() }).text;
             assert!(email.contains(words), "{email}");
             assert_eq!(email.contains("authorize again"), matches!(grant, AuthorizationGrant::Kept(_)), "{email}");
         }
@@ -846,9 +833,9 @@ mod tests {
     fn what_is_over_without_a_refresh_says_how() {
         let error = error(ErrorCode::DefinitionInvalid);
         let told = |ended| {
-            let entry = Entry { ended: Some(ended), ..failing("a", &error, 100) };
-            let alert = Alert { recovered: vec![entry], ..nothing() };
-            (message(&alert).email, json(&alert)["recovered"][0]["ended"].clone())
+            let case = Case { ended: Some(ended), ..failing("a", &error, 100) };
+            let alert = Alert { recovered: vec![case], ..nothing() };
+            (message(&alert).text, json(&alert)["recovered"][0]["ended"].clone())
         };
         let (email, ended) = told(Ended::Removed);
         assert!(email.contains("OK: a is over: no secret defines the source any more. It had been failing"), "{email}");
@@ -863,12 +850,12 @@ mod tests {
     #[test]
     fn a_schedule_that_is_too_slow_is_told_with_its_arithmetic() {
         let warning = "tokens live 5 min, less than `min_ttl` (10 min) plus the schedule's interval (15 min)";
-        let entry = Entry { warning: Some(warning), grant_expires_at: None, ..ending("a", 7) };
-        let alert = Alert { forecast: vec![entry], ..nothing() };
+        let case = Case { warning: Some(warning), grant_expires_at: None, ..ending("a", 7) };
+        let alert = Alert { forecast: vec![case], ..nothing() };
         let message = message(&alert);
         assert_eq!(message.subject, "[prod] WARNING a: schedule_too_slow");
-        assert!(message.email.contains(&format!("WARNING: a: {warning}.\n")), "{}", message.email);
-        assert!(message.email.contains("Look up: docs/runbook.md#schedule_too_slow\n"), "{}", message.email);
+        assert!(message.text.contains(&format!("WARNING: a: {warning}.\n")), "{}", message.text);
+        assert!(message.text.contains("Look up: docs/runbook.md#schedule_too_slow\n"), "{}", message.text);
         assert_eq!(json(&alert)["forecast"][0]["warning"], warning);
     }
 
@@ -882,7 +869,7 @@ mod tests {
             assert!(meaning.ends_with('.') && next_step.ends_with('.'), "{code:?}");
             assert!(!meaning.contains('{') && !next_step.contains('{'), "{code:?}");
             let error = error(code);
-            let email = message(&Alert { opened: vec![failing("a", &error, 5)], ..nothing() }).email;
+            let email = message(&Alert { opened: vec![failing("a", &error, 5)], ..nothing() }).text;
             assert!(email.contains(&format!("Look up: docs/runbook.md#{}\n", code.as_str())), "{email}");
         }
     }

@@ -8,24 +8,31 @@ use crate::domain::error::SourceError;
 use crate::domain::incident::Incident;
 use crate::domain::report::{Outcome, SourceReport};
 use crate::domain::time::{rfc3339, rfc3339_seconds_option};
+use crate::domain::token::Location;
 
 /// Version of the messages' layout.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
 
-/// SNS refuses longer subjects.
-pub(crate) const LONGEST_SUBJECT: usize = 100;
-
 /// A message as a publisher sends it. It never holds a secret or a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// One line of ASCII, at most 100 characters.
+    /// One line of printable ASCII, no longer than the publisher's [`Limits`].
     pub subject: String,
-    /// Message attributes, for subscription filters.
+    /// Names and values by which subscribers choose what they get.
     pub attributes: Vec<(&'static str, String)>,
-    /// JSON for machines.
-    pub default: String,
-    /// Plain text for people.
-    pub email: String,
+    /// For programs: JSON by one of the schemas in `schemas/`.
+    pub json: String,
+    /// For people: plain text.
+    pub text: String,
+}
+
+/// How long the publisher lets the parts of a message be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a subject, in characters.
+    pub subject: usize,
+    /// Of the JSON of all sources that an alert lists, in bytes. What is not listed is still counted.
+    pub list: usize,
 }
 
 /// What a token message tells besides the report's line.
@@ -35,10 +42,8 @@ pub struct TokenEvent<'a> {
     pub environment: &'a str,
     /// The harvest.
     pub run_id: &'a str,
-    /// The token bucket.
-    pub bucket: &'a str,
-    /// Key of the token document; `None` where the name is no source's.
-    pub key: Option<String>,
+    /// Where the token document is.
+    pub location: Location,
     /// The report's line.
     pub report: &'a SourceReport,
     /// When the request for the stored token was sent.
@@ -53,27 +58,29 @@ pub struct TokenEvent<'a> {
 
 impl TokenEvent<'_> {
     /// That there is a new token.
-    pub fn refreshed(&self, now: DateTime<Utc>) -> Message {
-        self.message("token.refreshed", &self.refreshed_subject(), self.refreshed_text(now), None)
+    pub fn refreshed(&self, now: DateTime<Utc>, limits: Limits) -> Message {
+        let subject = ascii_line(&self.refreshed_subject(), limits);
+        self.message("token.refreshed", subject, self.refreshed_text(now), None)
     }
 
     /// That the source failed; `None` if it did not.
-    pub fn failed(&self, now: DateTime<Utc>) -> Option<Message> {
+    pub fn failed(&self, now: DateTime<Utc>, limits: Limits) -> Option<Message> {
         let error = self.report.error.as_ref().filter(|_| self.report.outcome == Outcome::Failed)?;
-        Some(self.message("token.failed", &self.failed_subject(error), self.failed_text(error, now), Some(error)))
+        let subject = ascii_line(&self.failed_subject(error), limits);
+        Some(self.message("token.failed", subject, self.failed_text(error, now), Some(error)))
     }
 
-    fn message(&self, event: &str, subject: &str, email: String, error: Option<&SourceError>) -> Message {
+    fn message(&self, event: &str, subject: String, text: String, error: Option<&SourceError>) -> Message {
         Message {
-            subject: ascii_line(subject),
+            subject,
             attributes: vec![
                 ("kind", "token".to_owned()),
                 ("environment", self.environment.to_owned()),
                 ("event", event.to_owned()),
                 ("source", self.report.source.clone()),
             ],
-            default: self.json(event, error),
-            email,
+            json: self.json(event, error),
+            text,
         }
     }
 
@@ -116,8 +123,8 @@ impl TokenEvent<'_> {
             generation: self.report.generation,
             issued_at: self.issued_at,
             expires_at: self.report.expires_at,
-            bucket: self.bucket,
-            key: self.key.as_deref(),
+            bucket: &self.location.bucket,
+            key: self.location.key.as_deref(),
             version_id: self.report.version_id.as_deref(),
             failure: error.map(|error| Failure {
                 error,
@@ -146,8 +153,8 @@ impl TokenEvent<'_> {
         format!(
             "{} has a new token in s3://{}/{}{}.\n{expiry}\n",
             self.report.source,
-            self.bucket,
-            self.key.as_deref().unwrap_or_default(),
+            self.location.bucket,
+            self.location.key.as_deref().unwrap_or_default(),
             self.report.generation.map(|generation| format!(" (generation {generation})")).unwrap_or_default(),
         )
     }
@@ -192,11 +199,11 @@ pub(crate) fn next_attempt(time: DateTime<Utc>, error: &SourceError, now: DateTi
     }
 }
 
-/// SNS subjects are printable ASCII and short.
-pub(crate) fn ascii_line(text: &str) -> String {
+/// A text as a subject: one line of printable ASCII, cut to the publisher's limit.
+pub(crate) fn ascii_line(text: &str, limits: Limits) -> String {
     text.chars()
         .map(|character| if matches!(character, ' '..='~') { character } else { '?' })
-        .take(LONGEST_SUBJECT)
+        .take(limits.subject)
         .collect()
 }
 
@@ -206,6 +213,8 @@ mod tests {
 
     use super::*;
     use crate::domain::error::ErrorCode;
+
+    const LIMITS: Limits = Limits { subject: 100, list: 96 * 1024 };
 
     fn now() -> DateTime<Utc> {
         "2026-11-20T22:00:00Z".parse().expect("a time")
@@ -229,15 +238,18 @@ mod tests {
         let event = TokenEvent {
             environment: "prod",
             run_id: "run",
-            bucket: "tokens",
-            key: Some("tokens/acme-crm.json".to_owned()),
+            location: Location { bucket: "tokens".to_owned(), key: Some("tokens/acme-crm.json".to_owned()) },
             report,
             issued_at: Some(now()),
             incident: None,
             owner: Some("crm-team@example.com"),
             runbook_url: Some("https://wiki.example.com/crm"),
         };
-        if report.outcome == Outcome::Refreshed { Some(event.refreshed(now())) } else { event.failed(now()) }
+        if report.outcome == Outcome::Refreshed {
+            Some(event.refreshed(now(), LIMITS))
+        } else {
+            event.failed(now(), LIMITS)
+        }
     }
 
     fn failure(code: ErrorCode) -> SourceReport {
@@ -250,7 +262,7 @@ mod tests {
         let message = message(&report(Outcome::Refreshed, None)).expect("a message");
         assert_eq!(message.subject, "[prod] acme-crm: token refreshed");
         assert_eq!(
-            serde_json::from_str::<Value>(&message.default).expect("JSON"),
+            serde_json::from_str::<Value>(&message.json).expect("JSON"),
             json!({
                 "schema_version": 1, "event": "token.refreshed", "environment": "prod", "source": "acme-crm",
                 "run_id": "run", "generation": 42, "issued_at": "2026-11-20T22:00:00Z",
@@ -259,7 +271,7 @@ mod tests {
             })
         );
         assert_eq!(
-            message.email,
+            message.text,
             "acme-crm has a new token in s3://tokens/tokens/acme-crm.json (generation 42).\n\
              It expires at 2026-11-20T22:42:00Z (in 42 min).\n"
         );
@@ -270,7 +282,7 @@ mod tests {
         let message = message(&failure(ErrorCode::InvalidScope)).expect("a message");
         assert_eq!(message.subject, "[prod] acme-crm: token not refreshed, invalid_scope");
         assert_eq!(
-            message.email,
+            message.text,
             "acme-crm could not be refreshed: the server refused (invalid_scope).\n\
              The server said: invalid_scope: no such scope\n\
              The last good token stays in place and works until 2026-11-20T22:42:00Z (in 42 min).\n\
@@ -278,14 +290,14 @@ mod tests {
              Owner: crm-team@example.com\n\
              Runbook: https://wiki.example.com/crm\n"
         );
-        let json: Value = serde_json::from_str(&message.default).expect("JSON");
+        let json: Value = serde_json::from_str(&message.json).expect("JSON");
         assert_eq!(json["error"]["code"], "invalid_scope");
         assert_eq!(json["token_expires_at"], "2026-11-20T22:42:00Z");
     }
 
     #[test]
     fn the_mail_follows_the_state_of_the_old_token() {
-        let email = |report: &SourceReport| message(report).expect("a message").email;
+        let email = |report: &SourceReport| message(report).expect("a message").text;
         let mut report = failure(ErrorCode::EndpointTimeout);
         assert!(email(&report).contains("The next harvest tries again."));
         report.expires_at = Some(now());
@@ -324,7 +336,7 @@ mod tests {
         let mut report = failure(ErrorCode::SourceUnknown);
         report.source = "ä\n".repeat(64);
         let subject = message(&report).expect("a message").subject;
-        assert_eq!(subject.len(), LONGEST_SUBJECT);
+        assert_eq!(subject.len(), LIMITS.subject);
         assert!(subject.starts_with("[prod] ????"), "{subject}");
     }
 }

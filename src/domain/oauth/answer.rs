@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
 use super::expiry::{self, REFRESH_TOKEN_LIFETIMES};
-use super::{Answer, Exchange, Rejection, TokenAnswer, body};
+use super::{Answer, Exchange, Rejection, TokenAnswer, format};
 use crate::domain::provider::dialect::Pointer;
 use crate::domain::redact::Echoes;
 
@@ -20,7 +20,7 @@ impl Exchange<'_> {
         issued_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<TokenAnswer, Rejection> {
-        let document = body::read(answer, self.flow.response.format);
+        let document = format::read(answer, self.flow.response.format);
         if let Some(rejection) = self.claimed_by_rule(answer, document.as_ref(), now) {
             return Err(rejection);
         }

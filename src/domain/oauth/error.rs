@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::{Answer, Body, Exchange, Rejection, body};
+use super::{Answer, AnswerBody, Exchange, Rejection, format};
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::provider::dialect::{ErrorClass, ErrorRule, Evidence, scalar_text};
 use crate::domain::redact::Echoes;
@@ -97,7 +97,7 @@ impl Exchange<'_> {
                 answer.redirects_to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default()
             ),
             ErrorCode::ResponseInvalid => {
-                let what = document.map_or_else(Clone::clone, |document| body::shape(document, &secrets));
+                let what = document.map_or_else(Clone::clone, |document| format::shape(document, &secrets));
                 format!("the answer holds no access token (HTTP {status}): {what}")
             }
             code => format!("{} (HTTP {status})", in_words(code)),
@@ -105,8 +105,9 @@ impl Exchange<'_> {
         let passing =
             matches!(code, ErrorCode::RateLimited | ErrorCode::EndpointTimeout | ErrorCode::EndpointUnavailable);
         // The server did what it was asked for, but nobody can read what came of it.
-        let broke_off =
-            code == ErrorCode::ResponseInvalid && (200..300).contains(&status) && matches!(answer.body, Body::CutShort);
+        let broke_off = code == ErrorCode::ResponseInvalid
+            && (200..300).contains(&status)
+            && matches!(answer.body, AnswerBody::CutShort);
         let provider_error = document.ok().and_then(|document| self.provider_error(document));
         let provider_error = provider_error.map(|words| secrets.shown(&words, LONGEST_PROVIDER_ERROR));
         Rejection {
@@ -149,7 +150,7 @@ fn matches(rule: &ErrorRule, answer: &Answer, document: Option<&Value>) -> bool 
     match &rule.finding {
         None => true,
         Some((Evidence::Header(name), test)) => test.holds(answer.header(name)),
-        Some((Evidence::Path(path), test)) if path.as_str().is_empty() => test.holds(body::text(answer).ok()),
+        Some((Evidence::Path(path), test)) if path.as_str().is_empty() => test.holds(format::text(answer).ok()),
         Some((Evidence::Path(path), test)) => {
             let found = document.and_then(|document| path.find(document)).filter(|value| !value.is_null());
             test.holds(found.map(|value| scalar_text(value).unwrap_or_else(|| value.to_string())).as_deref())

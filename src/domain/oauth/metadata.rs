@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::{Answer, Body, Exchange, Rejection, Request, body};
+use super::{Answer, AnswerBody, Exchange, Rejection, Request, format};
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::provider::dialect::{BodyFormat, RequestMethod};
 use crate::domain::retry::{self, Repeat};
@@ -63,7 +63,7 @@ impl Exchange<'_> {
     ///
     /// Its `issuer` must be the same string (RFC 8414 section 3.3), or somebody else answers for it.
     pub fn read_metadata(&self, answer: &Answer, issuer: &str, now: DateTime<Utc>) -> Result<Url, Rejection> {
-        let document = body::read(answer, BodyFormat::Auto);
+        let document = format::read(answer, BodyFormat::Auto);
         if !(200..300).contains(&answer.status) {
             let mut rejection = self.rejection(answer, document.as_ref(), now);
             rejection.error.message = format!("metadata of the issuer: {}", rejection.error.message);
@@ -78,7 +78,7 @@ impl Exchange<'_> {
         };
         let document = document.map_err(|what| {
             let rejection = invalid(format!("no usable answer: {what}"));
-            if matches!(answer.body, Body::CutShort) { Rejection::transient(rejection.error) } else { rejection }
+            if matches!(answer.body, AnswerBody::CutShort) { Rejection::transient(rejection.error) } else { rejection }
         })?;
         let stated = document.get("issuer").and_then(Value::as_str);
         if stated != Some(issuer) {

@@ -53,7 +53,7 @@ fn form(request: &Request) -> Vec<(String, String)> {
 }
 
 fn answer(status: u16, body: impl Into<Vec<u8>>) -> Answer {
-    Answer::new(status, Body::Whole(body.into()))
+    Answer::new(status, AnswerBody::Whole(body.into()))
 }
 
 fn read(answer: &Answer) -> Result<TokenAnswer, Rejection> {
@@ -313,7 +313,7 @@ fn an_unreadable_answer_says_what_it_is_without_its_values() {
     );
     let bytes = read(&answer(200, [b'{', 0xff, b'}'])).expect_err("no token").error.message;
     assert_eq!(bytes, "the answer holds no access token (HTTP 200): it is not UTF-8");
-    for (body, what) in [(Body::TooLarge, "it is larger than 128 KiB"), (Body::CutShort, "it broke off")] {
+    for (body, what) in [(AnswerBody::TooLarge, "it is larger than 128 KiB"), (AnswerBody::CutShort, "it broke off")] {
         let error = read(&Answer { body, ..answer(200, "") }).expect_err("no token").error;
         assert_eq!((error.code, error.message.ends_with(what)), (ErrorCode::ResponseInvalid, true), "{error}");
     }
@@ -321,7 +321,7 @@ fn an_unreadable_answer_says_what_it_is_without_its_values() {
 
 #[test]
 fn a_success_whose_body_breaks_off_is_a_lost_answer() {
-    let cut = |status: u16| read(&Answer::new(status, Body::CutShort)).expect_err("no token");
+    let cut = |status: u16| read(&Answer::new(status, AnswerBody::CutShort)).expect_err("no token");
     for status in [200, 201, 299] {
         assert_eq!((cut(status).answer_lost, cut(status).repeat), (true, Repeat::AfterBackoff(None)), "{status}");
         assert_eq!(cut(status).without_repeat_of_lost().repeat, Repeat::Never);
@@ -329,14 +329,14 @@ fn a_success_whose_body_breaks_off_is_a_lost_answer() {
     for status in [302, 400, 401] {
         assert_eq!((cut(status).answer_lost, cut(status).repeat), (false, Repeat::Never), "{status}");
     }
-    assert!(!read(&Answer::new(200, Body::TooLarge)).expect_err("no token").answer_lost);
+    assert!(!read(&Answer::new(200, AnswerBody::TooLarge)).expect_err("no token").answer_lost);
 }
 
 #[test]
 fn metadata_that_breaks_off_is_asked_for_again_and_costs_no_grant() {
     let definition = definition(&json!({"refresh_token": "first"}));
     for status in [200, 502] {
-        let cut = Answer::new(status, Body::CutShort);
+        let cut = Answer::new(status, AnswerBody::CutShort);
         let rejection = exchange(&definition).read_metadata(&cut, "https://as.example.com", now()).expect_err("no URL");
         assert_eq!((rejection.answer_lost, rejection.repeat), (false, Repeat::AfterBackoff(None)), "{status}");
     }

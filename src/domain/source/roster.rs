@@ -12,9 +12,6 @@ use super::Catalog;
 /// Version of the layout.
 const SCHEMA_VERSION: u32 = 1;
 
-/// Where it is kept in the state bucket.
-pub const KEY: &str = "catalog.json";
-
 /// All sources by name. Holds no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster(BTreeMap<String, Member>);

@@ -21,8 +21,8 @@ use token_harvester::domain::report::Report;
 use token_harvester::domain::source::Tls;
 use token_harvester::lambda::config::Config;
 use token_harvester::net::authorization_server::HttpAuthorizationServer;
-use token_harvester::net::connections::Connections;
 use token_harvester::net::tls::ExtraRoots;
+use token_harvester::net::transport::Transport;
 use token_harvester::system::{SystemClock, SystemRandom};
 
 use super::process::{self, AwsEmulator};
@@ -103,9 +103,9 @@ pub(crate) struct Deployment {
     alert_queue_url: String,
 }
 
-/// Connections that trust nobody but the usual authorities.
-fn connections() -> Connections {
-    Connections::new(&ExtraRoots::default(), &Tls::default()).expect("TLS")
+/// A transport that trusts nobody but the usual authorities.
+fn transport() -> Transport {
+    Transport::new(&ExtraRoots::default(), &Tls::default()).expect("TLS")
 }
 
 impl Deployment {
@@ -131,14 +131,14 @@ impl Deployment {
             ("ALLOW_LOOPBACK_HTTP", "1".to_owned()),
         ]);
         let config = Config::read(|name| variables.get(name).cloned()).expect("a configuration");
-        let connections = connections();
-        let shared = aws::shared_config(&config, connections).into_builder().endpoint_url(emulator.url()).build();
+        let transport = transport();
+        let shared = aws::shared_config(&config.aws, transport).into_builder().endpoint_url(emulator.url()).build();
         let s3 = aws_sdk_s3::config::Builder::from(&shared).force_path_style(true).build();
         let s3 = aws_sdk_s3::Client::from_conf(s3);
         let sns = aws_sdk_sns::Client::new(&shared);
         let sqs = aws_sdk_sqs::Client::new(&shared);
 
-        for bucket in [&config.token_bucket, &config.state_bucket] {
+        for bucket in [&config.aws.token_bucket, &config.aws.state_bucket] {
             let place =
                 CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::EuCentral1).build();
             s3.create_bucket().bucket(bucket).create_bucket_configuration(place).send().await.expect("a bucket");
@@ -153,7 +153,7 @@ impl Deployment {
             let hidden = (aws_sdk_sqs::types::QueueAttributeName::VisibilityTimeout, "43200");
             let queue = sqs.create_queue().queue_name(format!("{name}-{kind}")).attributes(hidden.0, hidden.1);
             queue_urls.push(queue.send().await.expect("a queue").queue_url.expect("its URL"));
-            let subscribe = sns.subscribe().topic_arn(&config.topic_arn).protocol("sqs").endpoint(arn("sqs", kind));
+            let subscribe = sns.subscribe().topic_arn(&config.aws.topic_arn).protocol("sqs").endpoint(arn("sqs", kind));
             let filter = json!({"kind": [kind]}).to_string();
             subscribe.attributes("FilterPolicy", filter).send().await.expect("a subscription");
         }
@@ -196,13 +196,13 @@ impl Deployment {
     /// A cold harvester.
     pub(crate) fn harvester(&self) -> Harvester<Real> {
         let config = Config::read(|name| self.variables.get(name).cloned()).expect("a configuration");
-        let connections = connections();
-        let clients = Clients::new(&config, connections.clone());
+        let transport = transport();
+        let clients = Clients::new(&config.aws, transport.clone());
         let world = World {
             clock: self.clock.clone(),
             random: NoJitter,
             secrets: clients.secrets,
-            server: HttpAuthorizationServer::new(connections, ExtraRoots::default()),
+            server: HttpAuthorizationServer::new(transport, ExtraRoots::default()),
             tokens: clients.tokens,
             state: clients.state,
             publisher: clients.publisher,

@@ -22,8 +22,6 @@ impl Bench {
     pub(super) fn with_interval(schedule_interval: TimeDelta, sources: &[&str]) -> Self {
         let settings = Settings {
             environment: "test".to_owned(),
-            token_bucket: "tokens".to_owned(),
-            state_bucket: "state".to_owned(),
             runbook_url: "docs/runbook.md".to_owned(),
             secret_prefix: "harvest/".to_owned(),
             schedule_interval,

@@ -96,7 +96,7 @@ async fn only_a_person_can_bring_back_a_token_that_has_expired() {
         );
     }
     assert!(bench.asked_at().is_empty());
-    let mails: Vec<_> = bench.outbox.messages.take().into_iter().map(|message| message.email).collect();
+    let mails: Vec<_> = bench.outbox.messages.take().into_iter().map(|message| message.text).collect();
     let advice = "authorize again at the provider and put the new access_token into the definition.";
     assert!(mails.iter().any(|mail| mail.contains(advice)), "{mails:#?}");
 

@@ -74,7 +74,7 @@ async fn who_was_told_of_a_source_that_is_removed_hears_so_after_two_readings() 
     assert_eq!(bench.cold().harvest(&Event::default()).await.sources.len(), 1);
     let alerts = bench.alerts();
     assert_eq!(alerts[0].subject, "[test] OK b: recovered");
-    assert!(alerts[0].email.contains("no secret defines the source any more"), "{}", alerts[0].email);
+    assert!(alerts[0].text.contains("no secret defines the source any more"), "{}", alerts[0].text);
     assert_eq!(bench.state.incident("b"), None);
 }
 
@@ -88,7 +88,7 @@ async fn a_source_that_is_switched_off_while_failing_is_told_as_that() {
     bench.define_as("b", &json!({"enabled": false}));
     minutes_pass(6).await;
     bench.harvest(&Event::default()).await;
-    assert!(bench.alerts()[0].email.contains("OK: b is over: the source is switched off."));
+    assert!(bench.alerts()[0].text.contains("OK: b is over: the source is switched off."));
 }
 
 #[tokio::test(start_paused = true)]

@@ -143,8 +143,8 @@ async fn a_refused_password_is_told_at_once_and_tried_again_after_the_backoff() 
     assert_eq!(asked, [0, 15, 45, 105]);
     let alerts = bench.alerts();
     assert_eq!(alerts.len(), 1);
-    assert!(alerts[0].email.contains("put the current password into params."), "{}", alerts[0].email);
-    assert!(!alerts[0].email.contains("refresh_token"), "{}", alerts[0].email);
+    assert!(alerts[0].text.contains("put the current password into params."), "{}", alerts[0].text);
+    assert!(!alerts[0].text.contains("refresh_token"), "{}", alerts[0].text);
 }
 
 #[tokio::test(start_paused = true)]

@@ -124,6 +124,10 @@ impl Tokens {
 }
 
 impl TokenStore for Rc<Tokens> {
+    fn location(&self, source: Option<&SourceName>) -> Location {
+        Location { bucket: "tokens".to_owned(), key: source.map(|source| format!("tokens/{source}.json")) }
+    }
+
     async fn head(&self, source: &SourceName) -> Result<Option<StoredToken>, StoreError> {
         if self.hangs.get() {
             std::future::pending::<()>().await;
@@ -315,8 +319,12 @@ impl RosterStore for Rc<State> {
 }
 
 impl ReportStore for Rc<State> {
+    fn location(&self, report: &Report) -> String {
+        format!("reports/{}-{}.json", report.started_at.format("%Y-%m-%d/%H%M%S"), report.run_id)
+    }
+
     async fn keep_report(&self, report: &Report) -> Result<(), StoreError> {
-        self.reports.borrow_mut().insert(report.key(), report.clone());
+        self.reports.borrow_mut().insert(self.location(report), report.clone());
         Ok(())
     }
 }
@@ -328,6 +336,10 @@ pub(super) struct Outbox {
 }
 
 impl Publisher for Rc<Outbox> {
+    fn limits(&self) -> Limits {
+        Limits { subject: 100, list: 96 * 1024 }
+    }
+
     async fn publish(&self, messages: &[Message]) -> Result<(), StoreError> {
         if self.refuses.get() {
             return Err(StoreError("SNS PublishBatch: AuthorizationError".to_owned()));

@@ -32,12 +32,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Who asks, where a request does not say so itself.
 const PRODUCT: HeaderValue = HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
 
-/// What a request carries.
-pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+/// What a request carries; hyper calls what an answer carries `Incoming`.
+pub type Outgoing = UnsyncBoxBody<Bytes, BoxError>;
 
-/// A pool of connections. It follows no redirect, asks no proxy, and keeps nothing else. Clones share it.
+/// A pool of open connections, which clones share. It follows no redirect, asks no proxy, and keeps nothing else.
 #[derive(Debug, Clone)]
-pub struct Connections(Client<Connector, Body>);
+pub struct Transport(Client<Connector, Outgoing>);
 
 type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
@@ -58,7 +58,7 @@ pub enum Unanswered {
     Broken(String),
 }
 
-impl Connections {
+impl Transport {
     /// Connects to nothing yet. The error is about certificates that can't be used.
     pub fn new(extra_roots: &ExtraRoots, tls: &Tls) -> Result<Self, SourceError> {
         let tls = tls::client_config(extra_roots, tls)?;
@@ -76,7 +76,7 @@ impl Connections {
     }
 
     /// Sends a request, and returns when the head of its answer is there. How long that may take is the caller's.
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+    pub async fn send(&self, mut request: Request<Outgoing>) -> Result<Response<Incoming>, Unanswered> {
         request.headers_mut().entry(USER_AGENT).or_insert(PRODUCT);
         self.0.request(request).await.map_err(|error| unanswered(&error))
     }

@@ -1,10 +1,10 @@
-//! Bodies of answers: JSON, forms, XML or text, all as JSON values.
+//! The formats of answers: JSON, forms, XML or text, all read as JSON values.
 
 use roxmltree::Node;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::{Answer, Body, LARGEST_ANSWER_BYTES};
+use super::{Answer, AnswerBody, LARGEST_ANSWER_BYTES};
 use crate::domain::provider::dialect::BodyFormat;
 use crate::domain::redact::Echoes;
 
@@ -14,9 +14,9 @@ const DEEPEST: usize = 32;
 /// The text of a body, or why there is none.
 pub(super) fn text(answer: &Answer) -> Result<&str, String> {
     let bytes = match &answer.body {
-        Body::Whole(bytes) => bytes,
-        Body::TooLarge => return Err(format!("it is larger than {} KiB", LARGEST_ANSWER_BYTES / 1024)),
-        Body::CutShort => return Err("it broke off".to_owned()),
+        AnswerBody::Whole(bytes) => bytes,
+        AnswerBody::TooLarge => return Err(format!("it is larger than {} KiB", LARGEST_ANSWER_BYTES / 1024)),
+        AnswerBody::CutShort => return Err("it broke off".to_owned()),
     };
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
     let text = text.trim_start_matches('\u{feff}').trim();
