@@ -53,7 +53,7 @@ test-commands: # The local run's tests, and the commands of the documents
 fuzz: ## Fuzz what reads answers and definitions, each target for FUZZ_SECONDS (60)
 	@FUZZ_SECONDS="$(FUZZ_SECONDS)" fuzz/run
 
-lint: tools ## Check formatting, lints, and which module may know which
+lint: tools ## Check formatting, lints, and which room may know which
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- --deny warnings
 	@cargo fmt --check --manifest-path fuzz/Cargo.toml
@@ -61,7 +61,7 @@ lint: tools ## Check formatting, lints, and which module may know which
 	@$(VENV)/ruff format --quiet --check $(PYTHON_CODE) && $(VENV)/ruff check --quiet $(PYTHON_CODE)
 	@cargo fmt --all --check --manifest-path benches/Cargo.toml
 	@cargo metadata --locked --format-version 1 --manifest-path benches/Cargo.toml >/dev/null
-	@.ci/check-rooms
+	@cargo test --quiet --locked --test architecture
 
 bench: tools ## Measure it beside a bare program and a peer, about ten minutes; writes benches/results.md
 	@PATH="$(CURDIR)/$(VENV):$$PATH" PYTHONPATH=local python benches/bench.py
