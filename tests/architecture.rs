@@ -50,7 +50,7 @@ const ENDINGS_OF_CODE: [&str; 5] = ["rs", "py", "js", "mjs", "sh"];
 const FOREIGN_FOLDERS: [&str; 2] = ["node_modules", "__pycache__"];
 
 /// Files that are still to be split, and arrows that are still to be turned round. Nothing may be added.
-const STILL_TOO_LONG: [&str; 11] = [
+const STILL_TOO_LONG: [&str; 10] = [
     "src/app/harvest.rs",
     "src/app/harvest/refresh.rs",
     "src/app/harvest/tests.rs",
@@ -61,7 +61,6 @@ const STILL_TOO_LONG: [&str; 11] = [
     "src/domain/source/definition.rs",
     "src/domain/source/tests.rs",
     "src/domain/token.rs",
-    "tests/it/conformance.rs",
 ];
 const STILL_BACKWARDS: [(&str, &str); 1] = [("aws", "lambda::config")];
 
