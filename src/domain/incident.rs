@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::document;
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::time::{rfc3339, rfc3339_seconds, rfc3339_seconds_option};
 
@@ -40,9 +41,6 @@ const REMINDER: TimeDelta = TimeDelta::hours(24);
 
 /// How early a run may come and still count as the one that was meant: schedulers are not exact.
 const LONGEST_TOLERANCE: TimeDelta = TimeDelta::seconds(60);
-
-/// Days before a refresh token's end at which a person is told, the first first.
-const FORECAST_STEPS: [u32; 3] = [30, 7, 1];
 
 /// How soon something hurts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,11 +112,8 @@ struct Json<T> {
 
 impl Incident {
     /// The JSON text.
-    #[expect(clippy::missing_panics_doc, reason = "a struct of strings and numbers always serializes")]
     pub fn to_json(&self) -> String {
-        #[expect(clippy::expect_used, reason = "see above")]
-        serde_json::to_string(&Json { schema_version: SCHEMA_VERSION, incident: self })
-            .expect("a serializable incident")
+        document::to_json(&Json { schema_version: SCHEMA_VERSION, incident: self })
     }
 
     /// Reads the JSON text; `None` if it is damaged.
@@ -455,26 +450,6 @@ fn issued_at(situation: &Situation<'_>) -> Option<DateTime<Utc>> {
 /// When jobs lose the token that they have; `None` if that is unknown, or they never had one.
 fn token_end(incident: &Incident, situation: &Situation<'_>) -> Option<DateTime<Utc>> {
     situation.token.map(|token| token.assumed_expiry).or(incident.token_expires_at)
-}
-
-/// Whether a refresh token's stated end is near enough for a forecast.
-pub fn ends_soon(grant_expires_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-    FORECAST_STEPS.into_iter().any(|days| grant_expires_at - now <= TimeDelta::days(i64::from(days)))
-}
-
-/// The step, in days before a refresh token's stated end, that a person must hear of now.
-///
-/// Only where the last refresh did not extend it (`extended`; `None`: nobody knows yet). `told_days` is the step last
-/// told about this end; it must be forgotten when the end moves. `None`: nothing to tell.
-pub fn forecast_step(
-    grant_expires_at: Option<DateTime<Utc>>,
-    extended: Option<bool>,
-    told_days: Option<u32>,
-    now: DateTime<Utc>,
-) -> Option<u32> {
-    let time_left = grant_expires_at? - now;
-    let reached = FORECAST_STEPS.into_iter().rfind(|days| time_left <= TimeDelta::days(i64::from(*days)))?;
-    (extended == Some(false) && told_days.is_none_or(|told| reached < told)).then_some(reached)
 }
 
 #[cfg(test)]
@@ -902,21 +877,5 @@ mod tests {
         let tomorrow = minutes(30) + TimeDelta::hours(24);
         let (still, _) = judged(Some(&dead), failure(ErrorCode::EndpointTimeout), &at(tomorrow, FAR));
         assert_eq!(still.next_attempt_at, tomorrow + TimeDelta::hours(24));
-    }
-
-    #[test]
-    fn a_forecast_tells_each_step_once_and_only_of_an_end_that_comes() {
-        let step = |days, extended, told| forecast_step(Some(now() + TimeDelta::days(days)), extended, told, now());
-        assert_eq!(step(31, Some(false), None), None);
-        assert_eq!(step(30, Some(false), None), Some(30));
-        assert_eq!(step(8, Some(false), Some(30)), None);
-        assert_eq!(step(7, Some(false), Some(30)), Some(7));
-        assert_eq!(step(7, Some(false), Some(7)), None);
-        assert_eq!(step(1, Some(false), Some(7)), Some(1));
-        assert_eq!(step(-1, Some(false), None), Some(1));
-        assert_eq!(step(-1, Some(false), Some(1)), None);
-        assert_eq!(step(1, Some(true), None), None);
-        assert_eq!(step(1, None, None), None);
-        assert_eq!(forecast_step(None, Some(false), None, now()), None);
     }
 }

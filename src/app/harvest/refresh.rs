@@ -18,8 +18,9 @@ use crate::app::ports::{
 };
 use crate::domain::credential::{CredentialKind, Seed};
 use crate::domain::error::{ErrorCode, SourceError};
-use crate::domain::grant::{GrantState, Lease};
+use crate::domain::grant::GrantState;
 use crate::domain::incident::Incident;
+use crate::domain::lease::Lease;
 use crate::domain::oauth::{self, Exchange, GrantExpiry, Rejection, TokenAnswer};
 use crate::domain::retry::{self, Deadline, Repeat, RetryPolicy};
 use crate::domain::source::{Definition, Endpoint, Source, SourceName, Tls};

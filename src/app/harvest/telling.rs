@@ -13,8 +13,8 @@ use crate::app::ports::{
     TokenStore as _,
 };
 use crate::domain::credential::AuthorizationGrant;
-use crate::domain::grant::{Forecast, GrantForecast};
-use crate::domain::incident::{self, Change, Severity};
+use crate::domain::forecast::{self, Forecast, GrantForecast};
+use crate::domain::incident::{Change, Severity};
 use crate::domain::notice::alert::{Alert, Case};
 use crate::domain::notice::message::{Message, TokenEvent};
 use crate::domain::report::Report;
@@ -76,7 +76,7 @@ impl<P: Ports> Harvester<P> {
             .too_slow(metadata.issued_at, metadata.expires_at)
             .filter(|_| rule.ends_between_runs(metadata.issued_at, metadata.expires_at))
             .filter(|_| !self.told_too_slow.borrow().contains(source.name.as_str()));
-        let grant_expires_at = metadata.grant_expires_at.filter(|end| incident::ends_soon(*end, now));
+        let grant_expires_at = metadata.grant_expires_at.filter(|end| forecast::ends_soon(*end, now));
         if run.event.dry_run || too_slow.is_none() && grant_expires_at.is_none() {
             return None;
         }
@@ -91,9 +91,7 @@ impl<P: Ports> Harvester<P> {
                 let grant = self.world.state.read_grant(&source.name).await.ok().flatten();
                 let told_days = told.grant.filter(|told| told.is_about(end)).map(|told| told.days);
                 grant
-                    .and_then(|grant| {
-                        incident::forecast_step(grant.value.expires_at, grant.value.extended, told_days, now)
-                    })
+                    .and_then(|grant| forecast::step(grant.value.expires_at, grant.value.extended, told_days, now))
                     .map(|days| GrantForecast { grant_expires_at: end, days })
             }
         };

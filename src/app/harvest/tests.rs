@@ -18,7 +18,9 @@ use crate::app::ports::{
     ReportStore, RosterStore, SecretStore, TokenStore,
 };
 use crate::domain::credential::Seed;
-use crate::domain::grant::{Forecast, GrantState, Lease};
+use crate::domain::forecast::Forecast;
+use crate::domain::grant::GrantState;
+use crate::domain::lease::Lease;
 use crate::domain::notice::message::{Limits, Message};
 use crate::domain::oauth::{Answer, AnswerBody, Request};
 use crate::domain::source::{Secret, SourceName, Tls};

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::domain::credential::{AuthorizationGrant, CredentialKind};
+use crate::domain::document;
 use crate::domain::duration;
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::incident::{Ended, Severity};
@@ -131,7 +132,7 @@ impl Alert<'_> {
         }
 
         let list = |news| items.iter().filter(|item| item.news == news).map(Item::json).collect();
-        to_json(&Json {
+        document::to_json(&Json {
             schema_version: SCHEMA_VERSION,
             environment: self.environment,
             severity,
@@ -195,7 +196,7 @@ impl Alert<'_> {
 fn listed(items: &[Item<'_>], limits: Limits) -> usize {
     let mut bytes = 0;
     let fit = items.iter().take(MOST_LISTED).take_while(|item| {
-        bytes += to_json(&item.json()).len();
+        bytes += document::to_json(&item.json()).len();
         bytes <= limits.list
     });
     fit.count().max(1)
@@ -537,11 +538,6 @@ fn enumeration(head: String, names: impl Iterator<Item = String>, limits: Limits
         line = line + comma + &name;
     }
     line
-}
-
-#[expect(clippy::expect_used, reason = "a struct of strings and numbers always serializes")]
-fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("a serializable alert")
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::domain::document;
 use crate::domain::duration;
 use crate::domain::error::SourceError;
 use crate::domain::incident::Incident;
@@ -114,7 +115,7 @@ impl TokenEvent<'_> {
             token_expires_at: Option<DateTime<Utc>>,
         }
 
-        let json = serde_json::to_string(&Json {
+        document::to_json(&Json {
             schema_version: SCHEMA_VERSION,
             event,
             environment: self.environment,
@@ -132,9 +133,7 @@ impl TokenEvent<'_> {
                 failing_since: self.incident.map(|incident| incident.opened_at),
                 token_expires_at: self.report.expires_at,
             }),
-        });
-        #[expect(clippy::expect_used, reason = "a struct of strings and numbers always serializes")]
-        json.expect("a serializable message")
+        })
     }
 
     fn refreshed_subject(&self) -> String {
