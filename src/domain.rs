@@ -2,11 +2,14 @@
 
 pub mod assertion;
 pub mod credential;
+pub mod document;
 pub mod duration;
 pub mod error;
 pub mod event;
+pub mod forecast;
 pub mod grant;
 pub mod incident;
+pub mod lease;
 pub mod notice;
 pub mod oauth;
 pub mod provider;

@@ -50,11 +50,7 @@ const ENDINGS_OF_CODE: [&str; 5] = ["rs", "py", "js", "mjs", "sh"];
 const FOREIGN_FOLDERS: [&str; 2] = ["node_modules", "__pycache__"];
 
 /// Files that are still to be split, and arrows that are still to be turned round. Nothing may be added.
-const STILL_TOO_LONG: [&str; 10] = [
-    "src/app/harvest.rs",
-    "src/app/harvest/refresh.rs",
-    "src/app/harvest/tests.rs",
-    "src/app/harvest/tests/edges.rs",
+const STILL_TOO_LONG: [&str; 6] = [
     "src/domain/incident.rs",
     "src/domain/notice/alert.rs",
     "src/domain/oauth/tests.rs",

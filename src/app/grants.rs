@@ -1,6 +1,6 @@
 //! A source's grant: worked on under a lease, read, and saved before anything else happens with an answer.
 //!
-//! The lease protocol itself, and why it is as it is, stands at [`crate::domain::grant::Lease`].
+//! The lease protocol itself, and why it is as it is, stands at [`crate::domain::lease`].
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -15,7 +15,8 @@ use super::ports::{
 };
 use crate::domain::credential::Seed;
 use crate::domain::error::{ErrorCode, SourceError};
-use crate::domain::grant::{GrantState, Lease};
+use crate::domain::grant::GrantState;
+use crate::domain::lease::Lease;
 use crate::domain::retry::{self, Deadline, Repeat, RetryPolicy};
 use crate::domain::source::SourceName;
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::grant::{Forecast, GrantState, Lease};
+use crate::domain::forecast::Forecast;
+use crate::domain::grant::GrantState;
 use crate::domain::incident::Incident;
+use crate::domain::lease::Lease;
 use crate::domain::notice::message::{Limits, Message};
 use crate::domain::oauth::{Answer, Rejection, Request};
 use crate::domain::report::Report;

@@ -17,8 +17,11 @@ use crate::app::ports::{
     Advice, ForecastStore, GrantStore, IncidentStore, LeaseStore, Put, ReportStore, RosterStore, StoreError, Tagged,
     TokenStore,
 };
-use crate::domain::grant::{Forecast, GrantState, Lease};
+use crate::domain::document;
+use crate::domain::forecast::Forecast;
+use crate::domain::grant::GrantState;
 use crate::domain::incident::Incident;
+use crate::domain::lease::Lease;
 use crate::domain::report::Report;
 use crate::domain::source::{Roster, SourceName};
 use crate::domain::token::{Location, StoredMetadata, StoredToken, TokenDocument};
@@ -188,9 +191,11 @@ impl ReportStore for S3StateStore {
     }
 
     async fn keep_report(&self, report: &Report) -> Result<(), StoreError> {
-        let json = serde_json::to_string(report).map_err(|error| StoreError(format!("the report: {error}")))?;
         // A second delivery of one event finds the first one's report, which stays.
-        self.0.put(keys::report(report), SecretString::from(json), Vec::new(), None).await.map(|_| ())
+        self.0
+            .put(keys::report(report), SecretString::from(document::to_json(report)), Vec::new(), None)
+            .await
+            .map(|_| ())
     }
 }
 

@@ -80,6 +80,16 @@ pub enum AuthorizationGrant {
     Client,
 }
 
+impl AuthorizationGrant {
+    /// What a person brings anew once the grant is dead.
+    pub fn credential(self) -> CredentialKind {
+        match self {
+            Self::Kept(kind) => kind,
+            Self::Assertion | Self::Password | Self::Client => CredentialKind::default(),
+        }
+    }
+}
+
 impl Default for AuthorizationGrant {
     fn default() -> Self {
         Self::Kept(CredentialKind::default())

@@ -1,10 +1,11 @@
-//! Grant state and leases: what the next refresh needs and the last one returned, and who may use it.
+//! Grant state: what the next refresh needs and the last one returned.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::credential::{CredentialKind, Seed, Use};
+use crate::domain::document;
 use crate::domain::oauth::{GrantExpiry, TokenAnswer};
 use crate::domain::provider::dialect::RefreshRules;
 use crate::domain::redact;
@@ -127,9 +128,8 @@ impl GrantState {
     }
 
     /// The JSON text. It holds the credential.
-    #[expect(clippy::missing_panics_doc, reason = "a struct of strings and numbers always serializes")]
     pub fn to_json(&self) -> SecretString {
-        let json = serde_json::to_string(&Json {
+        SecretString::from(document::to_json(&Json {
             schema_version: SCHEMA_VERSION,
             refresh_token: self.credential_if(CredentialKind::RefreshToken),
             access_token: self.credential_if(CredentialKind::AccessToken),
@@ -139,9 +139,7 @@ impl GrantState {
             extended: self.extended,
             generation: self.generation,
             seed_sha256: self.seed_sha256.clone(),
-        });
-        #[expect(clippy::expect_used, reason = "see above")]
-        SecretString::from(json.expect("serializable grant state"))
+        }))
     }
 
     fn credential_if(&self, kind: CredentialKind) -> Option<String> {
@@ -188,83 +186,6 @@ struct Json {
     seed_sha256: String,
 }
 
-/// What a person was last told of a source though it did not fail: the end of its grant, and a schedule that is too slow.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Forecast {
-    /// The end of the grant.
-    #[serde(flatten)]
-    pub grant: Option<GrantForecast>,
-    /// Whether it was told that the schedule is too slow for the token.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub schedule_too_slow: bool,
-}
-
-/// What a person was last told about the end of a grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GrantForecast {
-    /// The end that it was about.
-    #[serde(serialize_with = "rfc3339_seconds")]
-    pub grant_expires_at: DateTime<Utc>,
-    /// The step, in days before the end.
-    pub days: u32,
-}
-
-impl Forecast {
-    /// The JSON text.
-    #[expect(clippy::missing_panics_doc, reason = "a struct of a string and a number always serializes")]
-    pub fn to_json(&self) -> String {
-        #[expect(clippy::expect_used, reason = "see above")]
-        serde_json::to_string(self).expect("a serializable forecast")
-    }
-
-    /// Reads the JSON text; `None` if it is damaged.
-    pub fn parse(json: &str) -> Option<Self> {
-        serde_json::from_str(json).ok()
-    }
-}
-
-impl GrantForecast {
-    /// Whether it was about that end. A fixed end wavers by seconds, since servers state what is left of it.
-    pub fn is_about(&self, grant_expires_at: DateTime<Utc>) -> bool {
-        (self.grant_expires_at - grant_expires_at).abs() < TimeDelta::hours(1)
-    }
-}
-
-/// Who works on a source whose grant may rotate, and until when nobody else may.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    /// The harvest that holds it.
-    pub run_id: String,
-    /// Tells two holders of one id apart: Lambda may deliver an event twice, with the same request id.
-    #[serde(default)]
-    pub nonce: String,
-    /// When it was taken; unknown in a lease of an older version.
-    #[serde(default, serialize_with = "rfc3339_seconds_option")]
-    pub taken_at: Option<DateTime<Utc>>,
-    /// From then on it may be taken over.
-    #[serde(serialize_with = "rfc3339_seconds")]
-    pub expires_at: DateTime<Utc>,
-}
-
-impl Lease {
-    /// The JSON text.
-    #[expect(clippy::missing_panics_doc, reason = "a struct of two strings always serializes")]
-    pub fn to_json(&self) -> String {
-        #[expect(clippy::expect_used, reason = "see above")]
-        serde_json::to_string(self).expect("a serializable lease")
-    }
-
-    /// Reads the JSON text; `None` if it is damaged.
-    pub fn parse(json: &str) -> Option<Self> {
-        serde_json::from_str(json).ok()
-    }
-
-    /// One that anybody may take over.
-    pub fn ended() -> Self {
-        Self { run_id: String::new(), nonce: String::new(), taken_at: None, expires_at: DateTime::UNIX_EPOCH }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -296,20 +217,6 @@ mod tests {
             grant_expiry,
             extra: serde_json::Map::new(),
         }
-    }
-
-    #[test]
-    fn what_was_told_is_read_as_it_was_written_also_by_the_version_before() {
-        let grant = GrantForecast { grant_expires_at: now(), days: 7 };
-        for told in [
-            Forecast { grant: Some(grant), schedule_too_slow: false },
-            Forecast { grant: Some(grant), schedule_too_slow: true },
-            Forecast { grant: None, schedule_too_slow: true },
-        ] {
-            assert_eq!(Forecast::parse(&told.to_json()), Some(told));
-        }
-        let before = r#"{"grant_expires_at":"2026-11-20T22:00:00Z","days":7}"#;
-        assert_eq!(Forecast::parse(before), Some(Forecast { grant: Some(grant), schedule_too_slow: false }));
     }
 
     #[test]

@@ -2,3 +2,5 @@
 
 pub mod alert;
 pub mod message;
+pub mod token_event;
+mod words;

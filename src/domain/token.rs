@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::domain::document;
 use crate::domain::duration;
 use crate::domain::oauth::TokenAnswer;
 use crate::domain::redact;
@@ -281,7 +282,6 @@ impl TokenDocument {
     }
 
     /// The JSON text. It holds the token.
-    #[expect(clippy::missing_panics_doc, reason = "a struct of strings, numbers and JSON always serializes")]
     pub fn to_json(&self) -> SecretString {
         #[derive(Serialize)]
         struct Json<'a> {
@@ -300,7 +300,7 @@ impl TokenDocument {
             extra: &'a Map<String, Value>,
         }
 
-        let json = serde_json::to_string(&Json {
+        SecretString::from(document::to_json(&Json {
             schema_version: SCHEMA_VERSION,
             source: self.source.as_str(),
             access_token: self.answer.access_token.expose_secret(),
@@ -311,9 +311,7 @@ impl TokenDocument {
             refresh_after: self.refresh_after,
             generation: self.generation,
             extra: &self.answer.extra,
-        });
-        #[expect(clippy::expect_used, reason = "a struct of strings, numbers and JSON always serializes")]
-        SecretString::from(json.expect("a serializable document"))
+        }))
     }
 
     /// S3 user metadata: all that later harvests decide by, so that they need not decrypt the token.

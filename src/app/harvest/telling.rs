@@ -14,10 +14,11 @@ use crate::app::ports::{
     ForecastStore as _, GrantStore as _, Ports, Publisher as _, ReportStore as _, StoreError, TokenStore as _,
 };
 use crate::domain::credential::AuthorizationGrant;
-use crate::domain::grant::{Forecast, GrantForecast};
-use crate::domain::incident::{self, Change, Severity};
+use crate::domain::forecast::{self, Forecast, GrantForecast};
+use crate::domain::incident::{Change, Severity};
 use crate::domain::notice::alert::{Alert, Case};
-use crate::domain::notice::message::{Message, TokenEvent};
+use crate::domain::notice::message::Message;
+use crate::domain::notice::token_event::TokenEvent;
 use crate::domain::report::Report;
 use crate::domain::retry::Deadline;
 use crate::domain::source::{Definition, Source};
@@ -49,7 +50,7 @@ impl<P: Ports> Work<'_, P> {
             .too_slow(metadata.issued_at, metadata.expires_at)
             .filter(|_| rule.ends_between_runs(metadata.issued_at, metadata.expires_at))
             .filter(|_| !run.harvester.told_too_slow.borrow().contains(source.name.as_str()));
-        let grant_expires_at = metadata.grant_expires_at.filter(|end| incident::ends_soon(*end, now));
+        let grant_expires_at = metadata.grant_expires_at.filter(|end| forecast::ends_soon(*end, now));
         if run.event.dry_run || too_slow.is_none() && grant_expires_at.is_none() {
             return None;
         }
@@ -64,9 +65,7 @@ impl<P: Ports> Work<'_, P> {
                 let grant = run.world.state.read_grant(&source.name).await.ok().flatten();
                 let told_days = told.grant.filter(|told| told.is_about(end)).map(|told| told.days);
                 grant
-                    .and_then(|grant| {
-                        incident::forecast_step(grant.value.expires_at, grant.value.extended, told_days, now)
-                    })
+                    .and_then(|grant| forecast::step(grant.value.expires_at, grant.value.extended, told_days, now))
                     .map(|days| GrantForecast { grant_expires_at: end, days })
             }
         };

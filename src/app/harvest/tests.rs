@@ -31,7 +31,9 @@ use crate::app::ports::{
 };
 use crate::domain::credential::Seed;
 use crate::domain::error::{ErrorCode, SourceError};
-use crate::domain::grant::{Forecast, GrantState, Lease};
+use crate::domain::forecast::Forecast;
+use crate::domain::grant::GrantState;
+use crate::domain::lease::Lease;
 use crate::domain::notice::message::{Limits, Message};
 use crate::domain::oauth::{Answer, AnswerBody, Rejection, Request};
 use crate::domain::report::{Outcome, SourceReport, WarningCode};

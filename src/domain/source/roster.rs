@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Catalog;
+use crate::domain::document;
 
 /// Version of the layout.
 const SCHEMA_VERSION: u32 = 1;
@@ -37,11 +38,8 @@ struct Json<T> {
 
 impl Roster {
     /// The JSON text.
-    #[expect(clippy::missing_panics_doc, reason = "a map of strings and numbers always serializes")]
     pub fn to_json(&self) -> String {
-        #[expect(clippy::expect_used, reason = "see above")]
-        serde_json::to_string(&Json { schema_version: SCHEMA_VERSION, sources: &self.0 })
-            .expect("a serializable roster")
+        document::to_json(&Json { schema_version: SCHEMA_VERSION, sources: &self.0 })
     }
 
     /// Reads the JSON text; `None` if it is damaged.
