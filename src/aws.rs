@@ -2,6 +2,7 @@
 
 mod http_client;
 mod keys;
+mod metadata;
 mod s3;
 mod secrets_manager;
 mod settings;
