@@ -1,4 +1,5 @@
-//! Token documents, grant state, leases and incidents in S3.
+//! Both buckets in S3. Every write and every deletion names what must be stored at that moment, so that of two writers
+//! one learns that it came too late.
 
 use std::collections::BTreeSet;
 

@@ -16,16 +16,16 @@ use crate::domain::redact;
 use crate::domain::source::{Source, SourceName};
 use crate::domain::time::{rfc3339_seconds, rfc3339_seconds_option};
 
-/// Version of the token document's layout.
+/// Version of the layout of token documents.
 const SCHEMA_VERSION: u32 = 1;
 
 /// How much of the token's SHA-256 is published: enough to tell two apart, useless for guessing one.
 pub const TOKEN_SHA256_DIGITS: usize = 16;
 
-/// Where jobs find a token document.
+/// Where jobs find a source's token document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// The token bucket.
+    /// Name of the token bucket.
     pub bucket: String,
     /// Key of the document; `None` where the name is no source's, so that there is none.
     pub key: Option<String>,
@@ -34,7 +34,7 @@ pub struct Location {
 /// What is known of a stored token without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredToken {
-    /// Entity tag, for the next conditional write.
+    /// Entity tag of what is stored, which the next write names as its condition.
     pub etag: String,
     /// Version of the document in the token bucket.
     pub version_id: Option<String>,
@@ -59,13 +59,13 @@ fn short_sha256(access_token: &SecretString) -> String {
 /// What is written beside a token document: all that later harvests decide by, so that they need not decrypt the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMetadata {
-    /// Counts up by one with each refresh.
+    /// Number of the token: one more with each refresh of the source.
     pub generation: u64,
     /// When the request for the token was sent.
     pub issued_at: DateTime<Utc>,
-    /// Stated end; `None` if unstated.
+    /// When the token ends; `None` if the server stated no end.
     pub expires_at: Option<DateTime<Utc>>,
-    /// First digits of the SHA-256 of the token.
+    /// The first [`TOKEN_SHA256_DIGITS`] hex digits of the token's SHA-256.
     pub token_sha256: String,
     /// Hash of the definition that the token was requested with.
     pub definition_sha256: String,
@@ -76,17 +76,17 @@ pub struct StoredMetadata {
 /// A token as ETL jobs read it. `Debug` does not show the token.
 #[derive(Debug, Clone)]
 pub struct TokenDocument {
-    /// The source.
+    /// The source whose token it is.
     pub source: SourceName,
-    /// The answer that brought the token.
+    /// The token, and what else the server said with it.
     pub answer: TokenAnswer,
     /// Granted scope, or the requested one if the server did not say (RFC 6749 section 5.1).
     pub scope: Option<String>,
-    /// When the request was sent.
+    /// When the request for it was sent.
     pub issued_at: DateTime<Utc>,
-    /// From when on a harvest refreshes it.
+    /// From when on a harvest refreshes it, by the schedule at the time of writing.
     pub refresh_after: DateTime<Utc>,
-    /// Counts up by one.
+    /// See [`StoredMetadata::generation`].
     pub generation: u64,
     /// Hash of the definition that it was requested with.
     pub definition_sha256: String,
@@ -129,7 +129,7 @@ impl TokenDocument {
         StoredToken { etag, version_id, metadata: Some(self.metadata()) }
     }
 
-    /// What is written beside it.
+    /// What is written beside the document.
     pub fn metadata(&self) -> StoredMetadata {
         StoredMetadata {
             generation: self.generation,
@@ -148,7 +148,7 @@ impl TokenDocument {
         })
     }
 
-    /// The JSON text. It holds the token.
+    /// What jobs read (`schemas/token-document.schema.json`). It holds the token.
     pub fn to_json(&self) -> SecretString {
         #[derive(Serialize)]
         struct Json<'a> {

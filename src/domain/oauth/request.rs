@@ -13,7 +13,7 @@ use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::provider::dialect::{BodyForm, CredentialPlace, Place, RequestForm, RequestMethod};
 use crate::domain::source::{ClientAuthentication, Credential, ParameterValue};
 
-/// Names and values, in order.
+/// Names and values, in the order in which they are sent.
 #[derive(Default)]
 struct Parameters(Vec<(String, ParameterValue)>);
 
@@ -22,7 +22,7 @@ impl Parameters {
         self.0.push((name.to_owned(), ParameterValue::One(SecretString::from(value))));
     }
 
-    /// RFC 6749 appendix B.
+    /// `application/x-www-form-urlencoded` (RFC 6749 appendix B).
     fn form(&self) -> String {
         let mut form = form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.0 {
@@ -33,7 +33,7 @@ impl Parameters {
         form.finish()
     }
 
-    /// One object.
+    /// One JSON object.
     fn json(&self) -> String {
         let text = |value: &SecretString| Value::from(value.expose_secret());
         let members = self.0.iter().map(|(name, value)| {
@@ -105,9 +105,9 @@ impl Draft {
 }
 
 impl Exchange<'_> {
-    /// Builds the request.
+    /// The request, as it is sent once.
     ///
-    /// `jti` identifies a signed assertion: one never used before, for each request.
+    /// `jti` identifies a signed assertion (RFC 7523 section 3), so it must be another one for each request.
     pub fn request(&self, token_endpoint: &Url, jti: &str, now: DateTime<Utc>) -> Result<Request, SourceError> {
         let sign = |assertion: &Assertion| sign(assertion, token_endpoint, jti, now);
         let mut draft = Draft::new();

@@ -9,9 +9,9 @@ use crate::domain::source::{DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition};
 /// What decides when a source's token is refreshed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefreshRule {
-    /// Validity that readers can always count on.
+    /// How long a token must still be valid whenever a job reads it.
     pub min_ttl: TimeDelta,
-    /// Lifetime to assume where none is stated.
+    /// The lifetime that is assumed where the server states none.
     pub default_expires_in: TimeDelta,
     /// The longest time between two runs.
     pub schedule_interval: TimeDelta,
@@ -86,7 +86,7 @@ pub enum Due {
 }
 
 impl Due {
-    /// For the log.
+    /// The log's field `due`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoToken => "no_token",
