@@ -8,6 +8,10 @@ PYTHON_CODE := local infra/tests diagrams benches
 TERRAFORM = $(if $(shell command -v terraform),terraform -chdir=infra,$(error terraform is missing: install Terraform 1.11 or newer))
 NODE_MODULES := tests/oidc-provider/node_modules
 
+# Programs for Lambda. Each is made with its own feature of Cargo.toml alone, and .ci/check-zip knows how large it may be.
+PROGRAMS := bootstrap
+FEATURE_bootstrap := harvest
+
 LAMBDA_ARCH_x86_64 := --x86-64
 LAMBDA_ARCH_arm64 := --arm64
 RUST_TARGET_x86_64 := x86_64-unknown-linux-gnu
@@ -15,7 +19,7 @@ RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 
 .DEFAULT_GOAL := help
 .PHONY: help invoke-local build test test-code test-commands fuzz lint bench bench-instructions docs plan deploy destroy add-source infra-check \
-  infra-local diagrams tools infra-tools aws-tools clean
+  infra-local diagrams tools infra-tools aws-tools clean programs $(PROGRAMS:%=zip-%)
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,13 +27,19 @@ help: ## Show this list
 invoke-local: ## Harvest on this machine, with everything emulated (EVENT=file, SOURCE=definition.json, KEEP=new-file.json)
 	@python3 local/run.py
 
-build: tools ## Make the zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
+build: $(PROGRAMS:%=zip-%) ## Make each program's zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
+
+$(PROGRAMS:%=zip-%): zip-%: tools
 	@test -n "$(LAMBDA_ARCH_$(ARCH))" || { echo "error: ARCH must be x86_64 or arm64" >&2; exit 1; }
 	@test -d "$$(rustc --print sysroot)/lib/rustlib/$(RUST_TARGET_$(ARCH))" || { echo \
 	  "error: Rust's standard library for $(RUST_TARGET_$(ARCH)) is missing: rustup target add $(RUST_TARGET_$(ARCH))" >&2; exit 1; }
-	@PATH="$(CURDIR)/$(VENV):$$PATH" cargo lambda build --release --locked --bin bootstrap \
+	@PATH="$(CURDIR)/$(VENV):$$PATH" cargo lambda build --release --locked --bin $* \
+	  --no-default-features --features $(FEATURE_$*) \
 	  $(LAMBDA_ARCH_$(ARCH)) --output-format zip --lambda-dir target/lambda/$(ARCH)
-	@ls -l target/lambda/$(ARCH)/bootstrap/bootstrap.zip
+	@ls -l target/lambda/$(ARCH)/$*/bootstrap.zip
+
+programs: # The names of the programs, for .ci/check-zip
+	@echo $(PROGRAMS)
 
 test: tools aws-tools $(NODE_MODULES) ## Run all tests: units, real servers on loopback, the binary in Lambda's runtime, the runbook
 	@$(MAKE) --no-print-directory -j2 test-code test-commands
@@ -43,7 +53,7 @@ test-commands: # The local run's tests, and the commands of the documents
 fuzz: ## Fuzz what reads answers and definitions, each target for FUZZ_SECONDS (60)
 	@FUZZ_SECONDS="$(FUZZ_SECONDS)" fuzz/run
 
-lint: tools ## Check formatting, lints, and which module may know which
+lint: tools ## Check formatting, lints, and which room may know which
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- --deny warnings
 	@cargo fmt --check --manifest-path fuzz/Cargo.toml
@@ -51,7 +61,7 @@ lint: tools ## Check formatting, lints, and which module may know which
 	@$(VENV)/ruff format --quiet --check $(PYTHON_CODE) && $(VENV)/ruff check --quiet $(PYTHON_CODE)
 	@cargo fmt --all --check --manifest-path benches/Cargo.toml
 	@cargo metadata --locked --format-version 1 --manifest-path benches/Cargo.toml >/dev/null
-	@.ci/check-rooms
+	@cargo test --quiet --locked --test architecture
 
 bench: tools ## Measure it beside a bare program and a peer, about ten minutes; writes benches/results.md
 	@PATH="$(CURDIR)/$(VENV):$$PATH" PYTHONPATH=local python benches/bench.py

@@ -1,4 +1,16 @@
 //! Use cases: what the programs do. They know the world only through [`ports`].
+//!
+//! Services that use cases share, each for one source at a time:
+//! - [`requester`]: requests to authorization servers, with retries
+//! - [`grants`]: a grant under its lease
+//! - [`tokens`]: a token tried and stored
+//!
+//! Use cases:
+//! - [`harvest`]: keep every source's token fresh
 
+pub mod at_work;
+pub mod grants;
 pub mod harvest;
 pub mod ports;
+pub mod requester;
+pub mod tokens;

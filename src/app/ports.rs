@@ -17,6 +17,9 @@ use crate::domain::report::Report;
 use crate::domain::source::{Roster, Secret, SourceName, Tls};
 use crate::domain::token::{Location, StoredToken, TokenDocument};
 
+/// How often a conditional write is tried before other writers are left to it.
+pub const WRITE_ATTEMPTS: usize = 3;
+
 /// All ports together, so that a harvest has one type parameter.
 pub trait Ports {
     /// See [`Clock`].

@@ -14,7 +14,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::app::harvest::AtWork;
+use crate::app::at_work::AtWork;
 use crate::domain::report::Report;
 
 /// CloudWatch namespace of the metrics.

@@ -6,8 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join;
 use tracing::warn;
 
-use super::{Harvested, Harvester, Run, WRITE_ATTEMPTS, note_trouble};
-use crate::app::ports::{Clock as _, Ports, Reading, RosterStore as _, SecretStore as _, StoreError};
+use super::Harvester;
+use super::reporting::Harvested;
+use super::run::Run;
+use crate::app::ports::{Ports, Reading, RosterStore as _, SecretStore as _, StoreError, WRITE_ATTEMPTS};
 use crate::domain::event::Event;
 use crate::domain::retry::Deadline;
 use crate::domain::source::{Catalog, Roster, Secret};
@@ -85,18 +87,6 @@ impl<P: Ports> Harvester<P> {
         Ok(Definitions { catalog, roster, broke_off, all_gone })
     }
 
-    /// The definitions as they are now, in the middle of a run; `None`: they could not be read.
-    pub(super) async fn reread(&self, run: &Run<'_>) -> Option<Rc<Catalog>> {
-        let now = self.world.clock.now();
-        let reading = self.read_secrets(now, run.deadline.requests).await;
-        if let Some(error) = &reading.broke_off {
-            warn!(run.id = run.id, error.message = %error, "definitions could not be read anew");
-            return None;
-        }
-        let roster = run.roster.as_ref();
-        Some(self.take_in(reading.secrets, true, roster, now))
-    }
-
     async fn read_secrets(&self, now: DateTime<Utc>, until: DateTime<Utc>) -> Reading {
         let time_left = Deadline::remaining(now, until);
         let reading = tokio::time::timeout(time_left, self.world.secrets.read_all()).await;
@@ -151,12 +141,25 @@ impl<P: Ports> Harvester<P> {
         self.known.borrow_mut().roster = Some(kept);
         Ok(roster)
     }
+}
+
+impl<P: Ports> Run<'_, P> {
+    /// The definitions as they are now, in the middle of a run; `None`: they could not be read.
+    pub(super) async fn reread(&self) -> Option<Rc<Catalog>> {
+        let now = self.now();
+        let reading = self.harvester.read_secrets(now, self.deadline.requests).await;
+        if let Some(error) = &reading.broke_off {
+            warn!(run.id = self.id, error.message = %error, "definitions could not be read anew");
+            return None;
+        }
+        Some(self.harvester.take_in(reading.secrets, true, self.roster.as_ref(), now))
+    }
 
     /// Generations that nobody was told of: a run ended between storing the token and publishing it.
     ///
     /// A warm function may remember less than another one has kept, so it looks again before it believes so. What was
     /// stored during this run is left to the run that stored it.
-    pub(super) async fn unannounced<'h>(&self, run: &Run<'_>, harvested: &'h [Harvested]) -> Vec<&'h Harvested> {
+    pub(super) async fn unannounced<'h>(&self, harvested: &'h [Harvested]) -> Vec<&'h Harvested> {
         let owed = |roster: &Roster| {
             let is_owed = |one: &&Harvested| {
                 let is_found = one.found.is_some() && one.found == one.report.generation;
@@ -164,11 +167,11 @@ impl<P: Ports> Harvester<P> {
             };
             harvested.iter().filter(is_owed).collect::<Vec<_>>()
         };
-        let Some(roster) = &run.roster else { return Vec::new() };
+        let Some(roster) = &self.roster else { return Vec::new() };
         if owed(roster).is_empty() {
             return Vec::new();
         }
-        match self.read_roster().await {
+        match self.harvester.read_roster().await {
             Ok(roster) => owed(&roster),
             Err(_logged) => Vec::new(),
         }
@@ -176,30 +179,30 @@ impl<P: Ports> Harvester<P> {
 
     /// Keeps the roster after this run, with the reading and what was announced: at once where other sources are
     /// defined, else now and then.
-    pub(super) async fn keep_roster(&self, run: &Run<'_>, catalog: &Catalog, announced: &[(&str, u64)]) {
-        let now = self.world.clock.now();
+    pub(super) async fn keep_roster(&self, announced: &[(&str, u64)]) {
+        let now = self.now();
         for _ in 0..WRITE_ATTEMPTS {
-            let Some(kept) = self.known.borrow().roster.clone() else { return };
-            let after = kept.roster.after(catalog, announced.iter().copied());
+            let Some(kept) = self.harvester.known.borrow().roster.clone() else { return };
+            let after = kept.roster.after(&self.catalog, announced.iter().copied());
             if kept.is_kept && after == kept.roster {
                 return;
             }
             let is_recent = kept.kept_at.is_some_and(|kept_at| now - kept_at < ROSTER_AGE);
             if is_recent && after.names_the_same(&kept.roster) {
-                self.known.borrow_mut().roster = Some(KeptRoster { roster: after, is_kept: false, ..kept });
+                self.harvester.known.borrow_mut().roster = Some(KeptRoster { roster: after, is_kept: false, ..kept });
                 return;
             }
             let written = self.world.state.keep_roster(&after, kept.etag.as_deref()).await;
-            match note_trouble(run, written) {
+            match self.note_trouble(written) {
                 Some(Some(written)) => {
                     let kept =
                         KeptRoster { roster: after, is_kept: true, etag: Some(written.etag), kept_at: Some(now) };
-                    self.known.borrow_mut().roster = Some(kept);
+                    self.harvester.known.borrow_mut().roster = Some(kept);
                     return;
                 }
                 // Another run has kept its own: both count.
                 Some(None) => {
-                    if self.read_roster().await.is_err() {
+                    if self.harvester.read_roster().await.is_err() {
                         return;
                     }
                 }

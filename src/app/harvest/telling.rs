@@ -6,11 +6,12 @@ use futures_util::{StreamExt as _, stream};
 use tracing::{info, warn};
 use url::Url;
 
-use super::incidents::Watched;
-use super::{Harvested, Harvester, Progress, Run, note_trouble};
+use super::judging::Watched;
+use super::reporting::Harvested;
+use super::run::Run;
+use super::work::Work;
 use crate::app::ports::{
-    Clock as _, ForecastStore as _, GrantStore as _, Ports, Publisher as _, ReportStore as _, StoreError,
-    TokenStore as _,
+    ForecastStore as _, GrantStore as _, Ports, Publisher as _, ReportStore as _, StoreError, TokenStore as _,
 };
 use crate::domain::credential::AuthorizationGrant;
 use crate::domain::forecast::{self, Forecast, GrantForecast};
@@ -20,7 +21,7 @@ use crate::domain::notice::message::Message;
 use crate::domain::notice::token_event::TokenEvent;
 use crate::domain::report::Report;
 use crate::domain::retry::Deadline;
-use crate::domain::source::{Catalog, Definition, Source};
+use crate::domain::source::{Definition, Source};
 
 /// How often a warm function keeps the report of a run in which all went well.
 const REPORT_AGE: TimeDelta = TimeDelta::minutes(15);
@@ -37,51 +38,23 @@ pub(super) struct OwedForecast {
     expected: Option<String>,
 }
 
-impl<P: Ports> Harvester<P> {
-    /// Sends what is owed, keeps what was told, and the report.
-    pub(super) async fn tell(
-        &self,
-        run: &Run<'_>,
-        catalog: &Catalog,
-        harvested: &[Harvested],
-        report: &Report,
-    ) -> Result<(), StoreError> {
-        if run.event.dry_run {
-            return Ok(());
-        }
-        let work = async {
-            // Subscribers first: nobody else remembers what they are owed, while an alert stays owed until it is noted.
-            let published = self.publish_tokens(run, catalog, harvested).await;
-            let gone = self.end_incidents_of_the_gone(run, catalog).await;
-            published.and(self.alert(run, harvested, &gone, report).await)
-        };
-        let work = async { join(work, self.keep_report(run, report)).await.0 };
-        let time_left = Deadline::remaining(self.world.clock.now(), run.deadline.messages);
-        let no_time = || StoreError("no time was left to send them all".to_owned());
-        tokio::time::timeout(time_left, work).await.unwrap_or_else(|_elapsed| Err(no_time()))
-    }
-
+impl<P: Ports> Work<'_, P> {
     /// Whether a person must hear that the end of a source's grant comes near and no refresh moves it, or that its token
     /// ends before the next run can come. Costs a look at the state bucket only where either may be so.
-    pub(super) async fn forecast(
-        &self,
-        run: &Run<'_>,
-        source: Option<&Source>,
-        progress: &Progress,
-    ) -> Option<OwedForecast> {
-        let source = source?;
-        let metadata = progress.stored.borrow().as_ref()?.metadata.clone()?;
-        let now = self.world.clock.now();
+    pub(super) async fn forecast(&self, source: Option<&Source>) -> Option<OwedForecast> {
+        let (run, source) = (self.run, source?);
+        let metadata = self.tokens.metadata()?;
+        let now = run.now();
         let rule = self.rule(source);
         let too_slow = rule
             .too_slow(metadata.issued_at, metadata.expires_at)
             .filter(|_| rule.ends_between_runs(metadata.issued_at, metadata.expires_at))
-            .filter(|_| !self.told_too_slow.borrow().contains(source.name.as_str()));
+            .filter(|_| !run.harvester.told_too_slow.borrow().contains(source.name.as_str()));
         let grant_expires_at = metadata.grant_expires_at.filter(|end| forecast::ends_soon(*end, now));
         if run.event.dry_run || too_slow.is_none() && grant_expires_at.is_none() {
             return None;
         }
-        let told = note_trouble(run, self.world.state.read_forecast(&source.name).await)?;
+        let told = run.note_trouble(run.world.state.read_forecast(&source.name).await)?;
         let expected = told.as_ref().map(|told| told.etag.clone());
         let told = told.and_then(|told| told.value).unwrap_or_default();
         let too_slow = too_slow.filter(|_| !told.schedule_too_slow);
@@ -89,7 +62,7 @@ impl<P: Ports> Harvester<P> {
             None => None,
             Some(end) => {
                 // Grant state that can't be read fails the source's next refresh, and is told then.
-                let grant = self.world.state.read_grant(&source.name).await.ok().flatten();
+                let grant = run.world.state.read_grant(&source.name).await.ok().flatten();
                 let told_days = told.grant.filter(|told| told.is_about(end)).map(|told| told.days);
                 grant
                     .and_then(|grant| forecast::step(grant.value.expires_at, grant.value.extended, told_days, now))
@@ -97,23 +70,41 @@ impl<P: Ports> Harvester<P> {
             }
         };
         if told.schedule_too_slow {
-            self.told_too_slow.borrow_mut().insert(source.name.to_string());
+            run.harvester.told_too_slow.borrow_mut().insert(source.name.to_string());
         }
         let after =
             Forecast { grant: grant.or(told.grant), schedule_too_slow: told.schedule_too_slow || too_slow.is_some() };
         (grant.is_some() || too_slow.is_some()).then_some(OwedForecast { grant, too_slow, after, expected })
+    }
+}
+
+impl<P: Ports> Run<'_, P> {
+    /// Sends what is owed, keeps what was told, and the report.
+    pub(super) async fn tell(&self, harvested: &[Harvested], report: &Report) -> Result<(), StoreError> {
+        if self.event.dry_run {
+            return Ok(());
+        }
+        let work = async {
+            // Subscribers first: nobody else remembers what they are owed, while an alert stays owed until it is noted.
+            let published = self.publish_tokens(harvested).await;
+            let gone = self.end_incidents_of_the_gone().await;
+            published.and(self.alert(harvested, &gone, report).await)
+        };
+        let work = async { join(work, self.keep_report(report)).await.0 };
+        let time_left = Deadline::remaining(self.now(), self.deadline.messages);
+        let no_time = || StoreError("no time was left to send them all".to_owned());
+        tokio::time::timeout(time_left, work).await.unwrap_or_else(|_elapsed| Err(no_time()))
     }
 
     /// Sends one alert about everything that changed for a person, and only then notes that it was sent: a kill in
     /// between repeats an alert, but none is ever swallowed.
     async fn alert(
         &self,
-        run: &Run<'_>,
         harvested: &[Harvested],
         gone: &[(String, Watched)],
         report: &Report,
     ) -> Result<(), StoreError> {
-        let now = self.world.clock.now();
+        let now = self.now();
         let mut alert = Alert {
             environment: &self.settings.environment,
             runbook_url: &self.settings.runbook_url,
@@ -138,65 +129,58 @@ impl<P: Ports> Harvester<P> {
         }
         let Some(message) = alert.message(now, self.world.publisher.limits()) else { return Ok(()) };
         self.world.publisher.publish(&[message]).await?;
-        info!(run.id = run.id, "alert sent");
+        info!(run.id = self.id, "alert sent");
         let incidents = harvested.iter().map(|one| (one.report.source.as_str(), &one.watched));
         let incidents = incidents.chain(gone.iter().map(|(name, watched)| (name.as_str(), watched)));
         // Side by side: there may be hundreds, and what is not noted is told again.
         stream::iter(incidents)
             .for_each_concurrent(self.settings.max_concurrency, |(name, watched)| async move {
                 match watched.told_about() {
-                    Some((Change::Recovered(_), _, etag)) => self.close(run, name, etag).await,
+                    Some((Change::Recovered(_), _, etag)) => self.close(name, etag).await,
                     Some((_, incident, etag)) => {
-                        self.keep(run, name, &incident.told(now), etag).await;
+                        self.keep(name, &incident.told(now), etag).await;
                     }
                     None => {}
                 }
             })
             .await;
-        stream::iter(harvested)
-            .for_each_concurrent(self.settings.max_concurrency, |one| self.note_forecast(run, one))
-            .await;
+        stream::iter(harvested).for_each_concurrent(self.settings.max_concurrency, |one| self.note_forecast(one)).await;
         Ok(())
     }
 
     /// Notes that a person was told of what is to come.
-    async fn note_forecast(&self, run: &Run<'_>, one: &Harvested) {
+    async fn note_forecast(&self, one: &Harvested) {
         let (Some(owed), Some(source)) = (&one.forecast, &one.source) else { return };
         if owed.too_slow.is_some() {
-            self.told_too_slow.borrow_mut().insert(source.name.to_string());
+            self.harvester.told_too_slow.borrow_mut().insert(source.name.to_string());
         }
         let kept = self.world.state.keep_forecast(&source.name, &owed.after, owed.expected.as_deref()).await;
-        note_trouble(run, kept);
+        self.note_trouble(kept);
     }
 
     /// A message for each source whose token changed, or failed to, and for what an earlier run had no time to announce;
     /// then notes what was announced.
-    async fn publish_tokens(
-        &self,
-        run: &Run<'_>,
-        catalog: &Catalog,
-        harvested: &[Harvested],
-    ) -> Result<(), StoreError> {
-        let (now, limits) = (self.world.clock.now(), self.world.publisher.limits());
-        let owed = self.unannounced(run, harvested).await;
+    async fn publish_tokens(&self, harvested: &[Harvested]) -> Result<(), StoreError> {
+        let (now, limits) = (self.now(), self.world.publisher.limits());
+        let owed = self.unannounced(harvested).await;
         let refreshed: Vec<_> = harvested.iter().filter(|one| one.is_refreshed()).chain(owed).collect();
-        let announcements = refreshed.iter().map(|one| self.token_event(run, one).refreshed(now, limits));
-        let failures = harvested.iter().filter_map(|one| self.token_event(run, one).failed(now, limits));
+        let announcements = refreshed.iter().map(|one| self.token_event(one).refreshed(now, limits));
+        let failures = harvested.iter().filter_map(|one| self.token_event(one).failed(now, limits));
         let messages: Vec<Message> = announcements.chain(failures).collect();
         if !messages.is_empty() {
             self.world.publisher.publish(&messages).await?;
-            info!(run.id = run.id, messages = messages.len(), "messages published");
+            info!(run.id = self.id, messages = messages.len(), "messages published");
         }
         let announced: Vec<_> =
             refreshed.iter().filter_map(|one| Some((one.report.source.as_str(), one.report.generation?))).collect();
-        self.keep_roster(run, catalog, &announced).await;
+        self.keep_roster(&announced).await;
         Ok(())
     }
 
-    fn token_event<'a>(&'a self, run: &'a Run<'_>, one: &'a Harvested) -> TokenEvent<'a> {
+    fn token_event<'a>(&'a self, one: &'a Harvested) -> TokenEvent<'a> {
         TokenEvent {
             environment: &self.settings.environment,
-            run_id: run.id,
+            run_id: self.id,
             location: self.world.tokens.location(one.source.as_ref().map(|source| &source.name)),
             report: &one.report,
             issued_at: one.issued_at,
@@ -208,14 +192,15 @@ impl<P: Ports> Harvester<P> {
 
     /// Keeps the report of a run in which something went other than planned, and now and then one of a run that only
     /// refreshed: a write costs as much as a fifth of a refresh. Nobody waits for it, so trouble is only logged.
-    async fn keep_report(&self, run: &Run<'_>, report: &Report) {
-        let is_recent = self.report_kept_at.get().is_some_and(|kept_at| run.started_at - kept_at < REPORT_AGE);
+    async fn keep_report(&self, report: &Report) {
+        let is_recent =
+            self.harvester.report_kept_at.get().is_some_and(|kept_at| self.started_at - kept_at < REPORT_AGE);
         if !report.tells_of_trouble() && (report.refreshed == 0 || is_recent) {
             return;
         }
         match self.world.state.keep_report(report).await {
-            Ok(()) => self.report_kept_at.set(Some(run.started_at)),
-            Err(error) => warn!(run.id = run.id, error.message = %error, "the report could not be kept"),
+            Ok(()) => self.harvester.report_kept_at.set(Some(self.started_at)),
+            Err(error) => warn!(run.id = self.id, error.message = %error, "the report could not be kept"),
         }
     }
 }

@@ -56,12 +56,12 @@ impl Hosts {
 }
 
 /// A host with its port: what is down together.
-pub(super) fn host(url: &Url) -> &str {
+pub fn host(url: &Url) -> &str {
     &url[Position::BeforeHost..Position::AfterPort]
 }
 
 /// The items of all hosts by turns, so that no host's many keep another's few waiting. Those of one host keep their order.
-pub(super) fn in_turn<T>(items: impl IntoIterator<Item = (String, T)>) -> Vec<T> {
+pub fn in_turn<T>(items: impl IntoIterator<Item = (String, T)>) -> Vec<T> {
     let mut hosts: BTreeMap<String, VecDeque<T>> = BTreeMap::new();
     for (host, item) in items {
         hosts.entry(host).or_default().push_back(item);

@@ -1,0 +1,181 @@
+//! Requests to authorization servers, for whatever needs a token: within a deadline, repeated where that is safe, to a
+//! token endpoint that may first have to be discovered, and to no host that has just failed again and again.
+
+mod hosts;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use backon::Retryable as _;
+use chrono::{DateTime, SubsecRound as _, Utc};
+use secrecy::SecretString;
+use tokio::sync::OnceCell;
+use tracing::info;
+use url::Url;
+
+use self::hosts::Hosts;
+pub use self::hosts::{host, in_turn};
+use super::at_work::AtWork;
+use super::ports::{AuthorizationServer as _, Clock as _, Ports, Random as _, World};
+use crate::domain::error::{ErrorCode, SourceError};
+use crate::domain::oauth::{self, Exchange, Rejection, TokenAnswer};
+use crate::domain::retry::{self, Deadline, RetryPolicy};
+use crate::domain::source::{Definition, Endpoint, Tls};
+
+/// How long one request to an authorization server may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What one run has learnt of the servers outside, shared by the requesters of all its sources.
+#[derive(Default)]
+pub struct Servers {
+    hosts: Hosts,
+    /// Token endpoints by issuer, each asked for once.
+    discovered: RefCell<HashMap<String, Discovery>>,
+}
+
+type Discovery = Rc<OnceCell<Result<Url, Rejection>>>;
+
+/// Sends the requests of one source.
+pub struct Requester<'a, P: Ports> {
+    world: &'a World<P>,
+    servers: &'a Servers,
+    at_work: &'a AtWork,
+    /// No request is sent after this.
+    until: DateTime<Utc>,
+    attempts: Cell<u32>,
+}
+
+/// A token, as it was received.
+pub struct Received {
+    /// The answer that holds it.
+    pub answer: TokenAnswer,
+    /// When the request that brought it was sent, in whole seconds.
+    pub issued_at: DateTime<Utc>,
+}
+
+impl<'a, P: Ports> Requester<'a, P> {
+    /// One that has sent nothing yet.
+    pub fn new(world: &'a World<P>, servers: &'a Servers, at_work: &'a AtWork, until: DateTime<Utc>) -> Self {
+        Self { world, servers, at_work, until, attempts: Cell::default() }
+    }
+
+    /// Token requests that were sent, repetitions included.
+    pub fn attempts(&self) -> u32 {
+        self.attempts.get()
+    }
+
+    /// Requests a token. A request whose answer was lost is repeated only where the server is known to allow that.
+    pub async fn request_token(&self, exchange: &Exchange<'_>) -> Result<Received, Rejection> {
+        let token_endpoint = self.token_endpoint(exchange).await?;
+        let first_sent = Cell::new(None);
+        let attempt = || async {
+            let (now, timeout) = self.time_for_request()?;
+            // Asked here too, before what is not sent counts as an attempt.
+            self.servers.hosts.allow(&token_endpoint)?;
+            // Stored in whole seconds, so counted from one: of two runs in one second, each sees the other's as newer.
+            let issued_at = now.trunc_subsecs(0);
+            let unique = self.world.random.unique();
+            let request = exchange.request(&token_endpoint, &unique, issued_at).map_err(Rejection::terminal)?;
+            self.attempts.set(self.attempts.get() + 1);
+            first_sent.set(first_sent.get().or(Some(now)));
+            let answer = self.send(&request, &exchange.definition.tls, timeout).await;
+            let now = self.world.clock.now();
+            let read = answer.and_then(|answer| exchange.read(&answer, issued_at, now));
+            read.map(|answer| Received { answer, issued_at }).map_err(|rejection| {
+                let since_first = now - first_sent.get().unwrap_or(now);
+                let may_repeat = exchange.flow.may_repeat_lost(since_first);
+                if may_repeat { rejection } else { rejection.without_repeat_of_lost() }
+            })
+        };
+        self.with_retries(attempt).await
+    }
+
+    /// Calls a URL with a token, to see whether it works.
+    pub async fn try_token(&self, url: &Url, tls: &Tls, access_token: &SecretString) -> Result<(), Rejection> {
+        let attempt = || async {
+            let (_, timeout) = self.time_for_request()?;
+            let request = oauth::verification_request(url.clone(), access_token);
+            let answer = self.send(&request, tls, timeout).await?;
+            oauth::read_verification(&answer, self.world.clock.now())
+        };
+        self.with_retries(attempt).await
+    }
+
+    /// The token endpoint, from the issuer's metadata if need be.
+    async fn token_endpoint(&self, exchange: &Exchange<'_>) -> Result<Url, Rejection> {
+        let definition = exchange.definition;
+        let (identifier, url) = match &exchange.flow.endpoint {
+            Endpoint::Token(url) => return Ok(url.clone()),
+            Endpoint::Issuer { identifier, url } => (identifier, url),
+        };
+        let attempt = || async {
+            let [rfc8414, openid] = oauth::metadata_urls(url);
+            let mut answer = self.send_for_metadata(definition, rfc8414).await?;
+            if (400..500).contains(&answer.status) {
+                answer = self.send_for_metadata(definition, openid).await?;
+            }
+            exchange.read_metadata(&answer, identifier, self.world.clock.now())
+        };
+        // No credential was sent, so none is lost with the answer.
+        let discover = || async {
+            let found = self.with_retries(attempt).await;
+            found.map_err(|rejection| Rejection { answer_lost: false, ..rejection })
+        };
+        // With certificates of its own, a source may be shown another server than others are.
+        if !definition.tls.is_default() {
+            return discover().await;
+        }
+        let discovery = Rc::clone(self.servers.discovered.borrow_mut().entry(identifier.clone()).or_default());
+        discovery.get_or_init(discover).await.clone()
+    }
+
+    async fn send_for_metadata(&self, definition: &Definition, url: Url) -> Result<oauth::Answer, Rejection> {
+        let (_, timeout) = self.time_for_request()?;
+        self.send(&oauth::metadata_request(url), &definition.tls, timeout).await
+    }
+
+    /// Sends a request, unless its host has failed too often in this run.
+    async fn send(&self, request: &oauth::Request, tls: &Tls, timeout: Duration) -> Result<oauth::Answer, Rejection> {
+        self.servers.hosts.allow(&request.url)?;
+        let result = self.world.server.send(request, tls, timeout).await;
+        self.servers.hosts.note(&request.url, &result);
+        result
+    }
+
+    /// The time now, and how long a request that is sent now may take.
+    fn time_for_request(&self) -> Result<(DateTime<Utc>, Duration), Rejection> {
+        let now = self.world.clock.now();
+        let remaining = Deadline::remaining(now, self.until);
+        if remaining.is_zero() {
+            let message = "the run's time was used up before a request could be sent";
+            return Err(Rejection::terminal(SourceError::new(ErrorCode::OutOfTime, message)));
+        }
+        Ok((now, remaining.min(ATTEMPT_TIMEOUT)))
+    }
+
+    /// Repeats what may be repeated, after waits that respect the server and end before the deadline.
+    async fn with_retries<T, F: Future<Output = Result<T, Rejection>>>(
+        &self,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, Rejection> {
+        attempt
+            .retry(RetryPolicy::token_endpoint().ceilings())
+            .adjust(|rejection: &Rejection, ceiling| {
+                let remaining = Deadline::remaining(self.world.clock.now(), self.until);
+                retry::next_wait(ceiling, rejection.repeat, self.world.random.unit(), remaining)
+            })
+            .notify(|rejection: &Rejection, wait: Duration| {
+                info!(
+                    run.id = self.at_work.run_id,
+                    source.name = self.at_work.source,
+                    error.code = rejection.error.code.as_str(),
+                    error.message = rejection.error.message,
+                    retry.wait_s = wait.as_secs_f64(),
+                    "request failed, trying again"
+                );
+            })
+            .await
+    }
+}
