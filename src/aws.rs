@@ -2,6 +2,7 @@
 
 mod http_client;
 mod keys;
+mod metadata;
 mod s3;
 mod secrets_manager;
 mod settings;
@@ -27,16 +28,16 @@ use crate::app::ports::StoreError;
 use crate::domain::redact;
 use crate::net::transport::Transport;
 
-/// Clients of all services.
+/// The adapters to all services, on one transport.
 #[derive(Debug)]
 pub struct Clients {
-    /// Definitions.
+    /// Where definitions are read.
     pub secrets: SecretsManager,
-    /// Token documents.
+    /// The token bucket.
     pub tokens: S3TokenStore,
-    /// Grant state and leases.
+    /// The state bucket.
     pub state: S3StateStore,
-    /// Messages.
+    /// The topic.
     pub publisher: SnsPublisher,
 }
 

@@ -1,4 +1,5 @@
-//! The rules of the trade: pure, without clock, randomness, environment, network, or any type of AWS.
+//! What sources, grants, tokens and incidents are, and the rules about them. Everything here is a function of its
+//! arguments: no clock, no randomness, no environment, no network, no type, key or limit of AWS.
 
 pub mod assertion;
 pub mod credential;

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::app::ports::{Clock, Random};
 use crate::domain::redact;
 
-/// The machine's clock.
+/// The clock of the machine that the program runs on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

@@ -1,4 +1,5 @@
-//! Token documents, grant state, leases and incidents in S3.
+//! Both buckets in S3. Every write and every deletion names what must be stored at that moment, so that of two writers
+//! one learns that it came too late.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use aws_types::SdkConfig;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Settings, keys, store_error};
+use super::{Settings, keys, metadata, store_error};
 use crate::app::ports::{
     Advice, ForecastStore, GrantStore, IncidentStore, LeaseStore, Put, ReportStore, RosterStore, StoreError, Tagged,
     TokenStore,
@@ -24,7 +25,7 @@ use crate::domain::incident::Incident;
 use crate::domain::lease::Lease;
 use crate::domain::report::Report;
 use crate::domain::source::{Roster, SourceName};
-use crate::domain::token::{Location, StoredMetadata, StoredToken, TokenDocument};
+use crate::domain::token::{Location, StoredToken, TokenDocument};
 
 /// The token bucket.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl TokenStore for S3TokenStore {
             Ok(head) => Ok(Some(StoredToken {
                 etag: head.e_tag.unwrap_or_default(),
                 version_id: head.version_id,
-                metadata: head.metadata.as_ref().and_then(StoredMetadata::parse),
+                metadata: head.metadata.as_ref().and_then(metadata::parse),
             })),
             Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
             // The answer to a HEAD has no body, so no code either: a status is all there is.
@@ -84,7 +85,7 @@ impl TokenStore for S3TokenStore {
 
     async fn put(&self, document: &TokenDocument, expected: Option<&StoredToken>) -> Result<Put, StoreError> {
         let expected = expected.map(|stored| stored.etag.as_str());
-        self.0.put(keys::token(&document.source), document.to_json(), document.metadata(), expected).await
+        self.0.put(keys::token(&document.source), document.to_json(), metadata::write(document), expected).await
     }
 }
 

@@ -11,10 +11,11 @@ use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::redact;
 use crate::domain::source::Secret;
 
-/// The most that one call returns.
+/// The most that `BatchGetSecretValue` returns at once.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_BatchGetSecretValue.html>
 const SECRETS_PER_CALL: i32 = 20;
 
-/// The secrets under a prefix.
+/// The secrets whose names begin with a prefix.
 #[derive(Debug)]
 pub struct SecretsManager {
     client: Client,

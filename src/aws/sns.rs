@@ -14,7 +14,8 @@ use super::{Settings, store_error};
 use crate::app::ports::{Publisher, StoreError};
 use crate::domain::notice::message::{Limits, Message};
 
-/// The most messages that one call takes.
+/// The most messages that `PublishBatch` takes.
+/// <https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html>
 const MESSAGES_PER_CALL: usize = 10;
 
 /// The most bytes that one call takes, all messages with their attributes together, less room for what SNS counts
@@ -26,10 +27,10 @@ const BYTES_PER_CALL: usize = 250 * 1024;
 /// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
 const LIMITS: Limits = Limits { subject: 100, list: 96 * 1024 };
 
-/// Calls under way at once.
+/// How many calls are under way at once.
 const CALLS_AT_ONCE: usize = 8;
 
-/// The topic.
+/// The topic, as the place to publish to.
 #[derive(Debug)]
 pub struct SnsPublisher {
     config: ClientConfig,

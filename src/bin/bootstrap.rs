@@ -22,7 +22,7 @@ use token_harvester::net::tls::ExtraRoots;
 use token_harvester::net::transport::Transport;
 use token_harvester::system::{SystemClock, SystemRandom};
 
-/// The ports as they are in production.
+/// Which adapter serves which port.
 struct Lambda;
 
 impl Ports for Lambda {

@@ -20,7 +20,7 @@ pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// How long an assertion is valid by default. Servers accept a few minutes; the rest is room for their clocks.
 pub const DEFAULT_LIFETIME: TimeDelta = TimeDelta::minutes(4);
 
-/// The longest that one may be valid.
+/// The longest that a definition may have an assertion be valid.
 pub const LONGEST_LIFETIME: TimeDelta = TimeDelta::minutes(5);
 
 /// The smallest RSA key that RFC 7518 section 3.3 lets sign.
@@ -78,28 +78,28 @@ impl fmt::Debug for SigningKey {
 /// What an assertion says, and the key that signs it.
 #[derive(Debug, Clone)]
 pub struct Assertion {
-    /// The key.
+    /// What it is signed with.
     pub key: SigningKey,
-    /// `kid`.
+    /// `kid`, by which the server finds the public key (RFC 7515 section 4.1.4); `None`: it has to try.
     pub key_id: Option<String>,
     /// `iss`: the client.
     pub issuer: String,
-    /// `sub`; `None`: there is none.
+    /// `sub`: on whose behalf; `None`: the claim is left out.
     pub subject: Option<String>,
     /// `aud`; `None`: the token endpoint as called.
     pub audience: Option<String>,
     /// `scope`, where it is a claim instead of a parameter.
     pub scope: Option<String>,
-    /// Further claims.
+    /// Names and values of the definition's further claims.
     pub claims: Vec<(String, String)>,
-    /// From `iat` to `exp`.
+    /// The time from `iat` to `exp`.
     pub lifetime: TimeDelta,
     /// DER of the leaf certificate, whose SHA-256 becomes `x5t#S256` (RFC 7515 section 4.1.8).
     pub certificate: Option<Vec<u8>>,
 }
 
 impl Assertion {
-    /// Signs it for a request to `token_endpoint`.
+    /// The signed JWT for a request to `token_endpoint`.
     ///
     /// `jti` must never have been used before: servers refuse a replay (RFC 7523 section 3, item 7).
     pub fn sign(&self, token_endpoint: &str, jti: &str, now: DateTime<Utc>) -> Result<String, KeyRejected> {

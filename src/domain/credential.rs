@@ -1,25 +1,26 @@
-//! The credentials that tokens are requested with: their kinds and words. A leaf, which knows no other room.
+//! The credentials that tokens are requested with: their kinds, and how people and definitions name them.
 
 use secrecy::SecretString;
 
-/// The first credential of a grant that moves, as it stands in the definition; later ones live in grant state.
+/// The first credential of a grant whose credential is replaced by refreshing, as it stands in the definition. Later ones
+/// are kept in grant state.
 #[derive(Debug, Clone)]
 pub enum Seed {
-    /// A refresh token.
+    /// The definition's `refresh_token`.
     RefreshToken(SecretString),
-    /// An access token that refreshes itself.
+    /// The definition's `access_token`, where it is itself what a refresh request is made with.
     AccessToken(SecretString),
 }
 
 impl Seed {
-    /// The credential itself.
+    /// The text of the credential, as it is sent.
     pub fn secret(&self) -> &SecretString {
         match self {
             Self::RefreshToken(secret) | Self::AccessToken(secret) => secret,
         }
     }
 
-    /// What kind of credential it is.
+    /// The kind, which all later credentials of the same grant have, too.
     pub fn kind(&self) -> CredentialKind {
         match self {
             Self::RefreshToken(_) => CredentialKind::RefreshToken,
@@ -33,24 +34,24 @@ impl Seed {
 /// Some access tokens are exchanged by one kind of request and refreshed by another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// The definition's own.
+    /// The definition's own: it is exchanged by the definition's `flow`.
     First,
-    /// One that grant state holds.
+    /// One that grant state holds: it is refreshed by the definition's `then`, where it has that.
     Later,
 }
 
-/// What a grant that moves is refreshed with.
+/// What a grant is refreshed with, where refreshing may replace it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialKind {
     /// A refresh token (RFC 6749 section 1.5), which most grants have.
     #[default]
     RefreshToken,
-    /// An access token that refreshes itself.
+    /// The access token itself, at providers that have no refresh tokens and exchange an old access token for a new one.
     AccessToken,
 }
 
 impl CredentialKind {
-    /// In words for people.
+    /// For mails and error messages.
     pub fn in_words(self) -> &'static str {
         match self {
             Self::RefreshToken => "refresh token",

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub enum ErrorCode {
     /// The request lacks a parameter or is otherwise malformed.
     InvalidRequest,
-    /// Client authentication failed.
+    /// Client authentication failed: unknown client, wrong secret, or a method that the server does not take.
     InvalidClient,
     /// The grant (a refresh token, say) is invalid, expired or revoked.
     InvalidGrant,
@@ -22,7 +22,7 @@ pub enum ErrorCode {
     InvalidScope,
     /// No connection: DNS, TCP or TLS failed, or it broke before an answer.
     EndpointUnreachable,
-    /// No whole answer in time.
+    /// No whole answer in time, or the server says so itself (408).
     EndpointTimeout,
     /// The server failed (5xx, `temporarily_unavailable`).
     EndpointUnavailable,
@@ -30,13 +30,13 @@ pub enum ErrorCode {
     EndpointRejected,
     /// Throttled (429).
     RateLimited,
-    /// An answer that is no token answer.
+    /// An answer, but without a token that could be read: a page, a redirect, another form than the declared one.
     ResponseInvalid,
     /// The definition does not parse or contradicts itself.
     DefinitionInvalid,
     /// The event names a source that no secret defines.
     SourceUnknown,
-    /// Secrets Manager would not hand out the secret.
+    /// The secret that holds the definition could not be had, or not read.
     SecretUnreadable,
     /// The token bucket refused a read or a write.
     TokenStoreFailed,
@@ -48,7 +48,7 @@ pub enum ErrorCode {
     ReauthorizationRequired,
     /// The run's time was used up before this source's turn or end.
     OutOfTime,
-    /// A fault of the harvester itself.
+    /// A fault of the harvester itself: it panicked.
     Internal,
 }
 
@@ -135,9 +135,9 @@ impl Serialize for ErrorCode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
 pub struct SourceError {
-    /// Stable code.
+    /// What programs go by.
     pub code: ErrorCode,
-    /// One sentence for people.
+    /// What happened, for people: one sentence in lower case without a full stop.
     pub message: String,
     /// Whether a later harvest may succeed without anybody's help.
     pub retryable: bool,
@@ -147,12 +147,12 @@ pub struct SourceError {
 }
 
 impl SourceError {
-    /// An error without the server's words.
+    /// An error that is as retryable as its code usually is, without words of a server.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), retryable: code.is_retryable(), provider_error: None }
     }
 
-    /// Adds the server's own words.
+    /// With what the server said, already without secrets and cut.
     #[must_use]
     pub fn with_provider_error(mut self, provider_error: Option<String>) -> Self {
         self.provider_error = provider_error;

@@ -10,13 +10,13 @@ use crate::domain::redact;
 pub struct Event {
     /// Names of the sources to harvest; `None`: all.
     pub sources: Option<Vec<String>>,
-    /// Refresh even what is fresh.
+    /// Refresh the sources even if their tokens are fresh.
     pub force: bool,
     /// When it was meant: what was issued since is not refreshed again, so that a second delivery does nothing.
     pub time: Option<DateTime<Utc>>,
     /// Try the sources whose grant counts as dead, too.
     pub retry_dead: bool,
-    /// Only say what would be done.
+    /// Only report what would be done: send no token request, write nothing, tell nobody.
     pub dry_run: bool,
 }
 

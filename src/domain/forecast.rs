@@ -13,7 +13,7 @@ const STEPS: [u32; 3] = [30, 7, 1];
 /// What a person was last told of a source though it did not fail: the end of its grant, and a schedule that is too slow.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// The end of the grant.
+    /// What was told of the end of the grant; `None`: nothing.
     #[serde(flatten)]
     pub grant: Option<GrantForecast>,
     /// Whether it was told that the schedule is too slow for the token.
@@ -24,15 +24,15 @@ pub struct Forecast {
 /// What a person was last told about the end of a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantForecast {
-    /// The end that it was about.
+    /// The end that was told, in whole seconds.
     #[serde(serialize_with = "rfc3339_seconds")]
     pub grant_expires_at: DateTime<Utc>,
-    /// The step, in days before the end.
+    /// Which of the steps was told, in days before the end.
     pub days: u32,
 }
 
 impl Forecast {
-    /// The JSON text.
+    /// What is kept in the state bucket.
     pub fn to_json(&self) -> String {
         document::to_json(self)
     }

@@ -20,15 +20,15 @@ const SHORTEST_TO_JUDGE: TimeDelta = TimeDelta::seconds(10);
 /// The current credential of a source. `Debug` does not show it.
 #[derive(Debug, Clone)]
 pub struct GrantState {
-    /// What kind of credential it is.
+    /// Whether the credential is a refresh token or an access token.
     pub kind: CredentialKind,
-    /// The credential.
+    /// The credential that the next refresh request is made with.
     pub credential: SecretString,
     /// When the request that brought it was sent; for the first one: when it was first used.
     pub credential_issued_at: DateTime<Utc>,
-    /// Its stated end.
+    /// When it ends, as the server stated it last; `None`: it stated no end.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When that was stated.
+    /// When the request was sent whose answer stated that end.
     pub expiry_stated_at: Option<DateTime<Utc>>,
     /// Whether the last refresh moved the end; `None`: nobody knows yet.
     pub extended: Option<bool>,
@@ -36,7 +36,7 @@ pub struct GrantState {
     pub generation: u64,
     /// SHA-256 (hex) of the definition's credential that it grew from.
     pub seed_sha256: String,
-    /// Whether it is the definition's own credential, which nothing has come of yet. Not kept.
+    /// Whether it is the definition's own credential, and nothing was saved since. Known when state is read, never stored.
     pub is_seed: bool,
 }
 
@@ -101,7 +101,7 @@ impl GrantState {
         self.expires_at.filter(|_| self.kind == CredentialKind::RefreshToken)
     }
 
-    /// Whether its stated end has come.
+    /// Whether the stated end has come; `false` where none is stated.
     pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
@@ -122,12 +122,12 @@ impl GrantState {
         if self.is_seed { Use::First } else { Use::Later }
     }
 
-    /// Whether both are about the same credential.
+    /// Whether both hold the same credential: then the grant has not moved from one to the other.
     pub fn same_credential(&self, other: &Self) -> bool {
         self.credential.expose_secret() == other.credential.expose_secret()
     }
 
-    /// The JSON text. It holds the credential.
+    /// What is kept in the state bucket. It holds the credential.
     pub fn to_json(&self) -> SecretString {
         SecretString::from(document::to_json(&Json {
             schema_version: SCHEMA_VERSION,

@@ -16,16 +16,16 @@ use crate::domain::time::{rfc3339_seconds, rfc3339_seconds_option};
 /// Version of the layout of incidents.
 const SCHEMA_VERSION: u32 = 1;
 
-/// How soon something hurts.
+/// How soon jobs are affected.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Nothing to do.
+    /// Nobody has to do anything.
     Info,
-    /// Something to do, in daylight.
+    /// Somebody has to do something, within working hours.
     #[default]
     Warning,
-    /// Jobs fail, or soon will.
+    /// Jobs fail, or will before a next attempt or a person can be expected to help.
     Critical,
 }
 
@@ -52,9 +52,9 @@ pub struct Incident {
     pub consecutive_failures: u32,
     /// Harvests in a row that ended with `invalid_grant` for the same definition.
     pub refused_grants: u32,
-    /// The last error.
+    /// The last error; once the grant counts as dead, that it does.
     pub error: SourceError,
-    /// As of the last judgement.
+    /// How urgent it was when it was last judged.
     pub severity: Severity,
     /// Stated end of the token that jobs have; `None` if unstated, or without a token.
     #[serde(serialize_with = "rfc3339_seconds_option")]
@@ -85,7 +85,7 @@ struct Json<T> {
 }
 
 impl Incident {
-    /// The JSON text.
+    /// What is kept in the state bucket.
     pub fn to_json(&self) -> String {
         document::to_json(&Json { schema_version: SCHEMA_VERSION, incident: self })
     }
@@ -102,12 +102,12 @@ impl Incident {
         Self { last_alert_at: Some(now.trunc_subsecs(0)), told_severity: Some(self.severity), ..self.clone() }
     }
 
-    /// Whether a harvest leaves the source alone for now.
+    /// Whether a harvest leaves the source alone for now: its next attempt is still to come, and it is defined as it was.
     pub fn cooling_down(&self, now: DateTime<Utc>, interval: TimeDelta, definition_sha256: Option<&str>) -> bool {
         self.definition_sha256.as_deref() == definition_sha256 && now < self.next_attempt_at - wait::tolerance(interval)
     }
 
-    /// Whether its grant counts as dead.
+    /// Whether its grant counts as dead, so that only a person can bring a new one.
     pub fn needs_authorization(&self) -> bool {
         self.error.code == ErrorCode::ReauthorizationRequired
     }
@@ -117,7 +117,7 @@ impl Incident {
         !self.ends_with_a_look() && self.definition_sha256.as_deref().is_some_and(|failed| failed != definition_sha256)
     }
 
-    /// Whether it was not about the refresh, so that it is over once definition and token can be read.
+    /// Whether no request was at fault, so that it is over once definition and token can be read.
     fn ends_with_a_look(&self) -> bool {
         matches!(
             self.error.code,
@@ -128,8 +128,8 @@ impl Incident {
         )
     }
 
-    /// Whether it may have passed by itself, and nobody was told: while the token is not due, it does not hurt. Such an
-    /// incident is of a forced refresh, or of a definition that was changed back.
+    /// Whether it may have passed by itself, and nobody was told. It is over as soon as the token is not due: a forced
+    /// refresh failed, or a definition was changed and changed back.
     fn is_passing(&self) -> bool {
         self.error.retryable && self.last_alert_at.is_none()
     }

@@ -67,7 +67,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The JSON text.
+    /// What is put into the state bucket.
     pub fn to_json(&self) -> String {
         document::to_json(self)
     }
@@ -77,7 +77,7 @@ impl Lease {
         serde_json::from_str(json).ok()
     }
 
-    /// One that anybody may take over.
+    /// What a lease counts as that can't be understood: one that anybody may take over.
     pub fn ended() -> Self {
         Self { run_id: String::new(), nonce: String::new(), taken_at: None, expires_at: DateTime::UNIX_EPOCH }
     }

@@ -27,13 +27,13 @@ pub const LARGEST_ANSWER_BYTES: usize = 128 * 1024;
 /// An HTTP request to an authorization server. `Debug` shows neither query, nor headers, nor body.
 #[derive(Clone)]
 pub struct Request {
-    /// HTTP method.
+    /// `POST` (RFC 6749 section 3.2), unless the provider wants `GET`.
     pub method: RequestMethod,
-    /// With the parameters that go there in its query.
+    /// The endpoint, with the parameters that go into its query.
     pub url: Url,
-    /// In order.
+    /// Names and values, in the order in which they are sent.
     pub headers: Vec<(String, SecretString)>,
-    /// A form, or JSON; none with `Get`.
+    /// A form or a JSON object; `None` with `GET`.
     pub body: Option<SecretString>,
 }
 
@@ -52,11 +52,11 @@ impl fmt::Debug for Request {
 pub struct Answer {
     /// HTTP status code.
     pub status: u16,
-    /// Names in lower case.
+    /// Names in lower case, and values; those that are no text are left out.
     pub headers: Vec<(String, String)>,
-    /// Scheme, host and port of `Location`.
+    /// Scheme, host and port of `Location`, without path and query, which may hold secrets.
     pub redirects_to: Option<String>,
-    /// The body.
+    /// What was read of the body.
     pub body: AnswerBody,
 }
 
@@ -75,7 +75,7 @@ impl Answer {
 /// A body, or why it is not whole.
 #[derive(Clone)]
 pub enum AnswerBody {
-    /// All of it.
+    /// All of it, in bytes as they came.
     Whole(Vec<u8>),
     /// More than [`LARGEST_ANSWER_BYTES`]; the rest was not read.
     TooLarge,
@@ -86,7 +86,7 @@ pub enum AnswerBody {
 /// A request that did not lead to a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// For report, messages and log.
+    /// What report, messages and log say of it.
     pub error: SourceError,
     /// Whether the same request may be sent again in this run.
     pub repeat: Repeat,
@@ -99,17 +99,17 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// One that more requests can't help.
+    /// A rejection after which the same request would fail again.
     pub fn terminal(error: SourceError) -> Self {
         Self { error, repeat: Repeat::Never, answer_lost: false, client_refused: false, too_early: false }
     }
 
-    /// One that may pass by itself within seconds.
+    /// A rejection whose reason may pass by itself within seconds.
     pub fn transient(error: SourceError) -> Self {
         Self { repeat: Repeat::AfterBackoff(None), ..Self::terminal(error) }
     }
 
-    /// One whose request was sent, whatever became of it.
+    /// A rejection for want of an answer: the request was sent, and the server may have acted on it.
     pub fn lost(error: SourceError) -> Self {
         Self { answer_lost: true, ..Self::transient(error) }
     }
@@ -135,15 +135,15 @@ impl Rejection {
 /// A successful answer (RFC 6749 section 5.1).
 #[derive(Debug, Clone)]
 pub struct TokenAnswer {
-    /// The token.
+    /// `access_token`, never empty and without control characters.
     pub access_token: SecretString,
     /// `Bearer` in this spelling, or the server's own word.
     pub token_type: String,
-    /// Space-delimited; `None` if the server states none.
+    /// `scope` (RFC 6749 section 3.3), whatever the server's delimiter; `None` if it states none.
     pub scope: Option<String>,
-    /// Its end; `None` if unstated.
+    /// When the access token ends, in whole seconds; `None` if unstated.
     pub expires_at: Option<DateTime<Utc>>,
-    /// A new refresh token; `None`: the old one stays good.
+    /// A new refresh token; `None`: the old one stays good (RFC 6749 section 6).
     pub refresh_token: Option<SecretString>,
     /// What it says of the refresh token's end.
     pub grant_expiry: GrantExpiry,
@@ -154,16 +154,16 @@ pub struct TokenAnswer {
 /// What an answer says of the refresh token's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantExpiry {
-    /// Nothing, or nothing that makes sense.
+    /// Nothing, or nothing plausible.
     Unstated,
-    /// `0`: it has none.
+    /// A lifetime of `0`, by which servers say that it has no end.
     Never,
-    /// A moment.
+    /// When it ends, in whole seconds.
     At(DateTime<Utc>),
 }
 
 impl GrantExpiry {
-    /// The moment, if there is one.
+    /// When it ends; `None` where no end is stated, or it has none.
     pub fn at(self) -> Option<DateTime<Utc>> {
         match self {
             Self::At(time) => Some(time),
@@ -172,12 +172,12 @@ impl GrantExpiry {
     }
 }
 
-/// One token request: whose, how, and with what.
+/// A token request and its answer, of one source.
 #[derive(Debug, Clone, Copy)]
 pub struct Exchange<'a> {
-    /// The source's.
+    /// The source's definition, whose secrets are masked in what the server says.
     pub definition: &'a Definition,
-    /// How it is made and read.
+    /// How the request is made and its answer read: one of the definition's flows.
     pub flow: &'a Flow,
     /// The refresh token or access token that it is made with.
     pub credential: Option<&'a SecretString>,

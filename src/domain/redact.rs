@@ -44,7 +44,7 @@ pub struct Echoes<'a> {
 }
 
 impl<'a> Echoes<'a> {
-    /// Of these secrets.
+    /// The echoes of these secrets; empty ones are left out.
     pub fn of(secrets: impl Iterator<Item = &'a str>) -> Self {
         const SHORTEST_TO_SEEK: usize = 8;
         let forms = |secret| {
@@ -150,12 +150,12 @@ fn without_jwts(text: &str) -> String {
     shown + rest
 }
 
-/// SHA-256, lower-case hex.
+/// The SHA-256 of the bytes, as 64 hex digits in lower case.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
 }
 
-/// Lower-case hex.
+/// The bytes as hex digits in lower case.
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()

@@ -78,9 +78,9 @@ pub fn parse_retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
 pub struct Deadline {
     /// Definitions are read by then, or the run goes on without.
     pub definitions: DateTime<Utc>,
-    /// Token requests end here.
+    /// No request to an authorization server lasts longer.
     pub requests: DateTime<Utc>,
-    /// Saving what they brought ends here.
+    /// Credentials that requests brought are saved by then, or given up.
     pub saves: DateTime<Utc>,
     /// Work on a source ends here: what follows is noting, publishing and reporting.
     pub sources: DateTime<Utc>,
@@ -93,7 +93,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// The longest that Lambda lets a function run; taken where the caller states no usable deadline.
+    /// The longest run that is planned for, and the one where the caller states no usable deadline.
     const LONGEST_RUN: TimeDelta = TimeDelta::minutes(15);
     /// What is kept back for storing tokens, and again for publishing, where the run is long enough.
     const LONGEST_RESERVE: TimeDelta = TimeDelta::seconds(10);

@@ -68,7 +68,7 @@ impl Config {
         if variables.faults.is_empty() { Ok(config) } else { Err(ConfigError(variables.faults)) }
     }
 
-    /// What a harvester is told of it.
+    /// What a harvester needs to know of it.
     pub fn settings(&self) -> Settings {
         Settings {
             environment: self.environment.clone(),
@@ -202,7 +202,7 @@ fn is_kms_key(key: &str) -> bool {
     key.len() <= 2_048 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":/_-".contains(&byte))
 }
 
-/// EventBridge Scheduler's finest rate is a minute.
+/// A minute at least, which is the shortest that EventBridge Scheduler knows.
 fn parse_interval(text: &str) -> Option<TimeDelta> {
     duration::parse(text).ok().filter(|interval| *interval >= TimeDelta::minutes(1))
 }

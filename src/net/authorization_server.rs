@@ -66,7 +66,7 @@ impl AuthorizationServer for HttpAuthorizationServer {
     }
 }
 
-/// The request as it goes out.
+/// The request in hyper's types. The error is about a header or a URL that HTTP does not allow.
 fn build(request: &Request) -> Result<http::Request<Outgoing>, http::Error> {
     let method = match request.method {
         RequestMethod::Get => Method::GET,
@@ -90,7 +90,7 @@ fn identity(tls: &Tls) -> String {
     redact::sha256_hex(parts.join("\0").as_bytes())
 }
 
-/// Reads the answer up to its cap.
+/// Reads an answer, up to the size that one may have.
 async fn read(response: Response<Incoming>, url: &Url) -> Answer {
     let (head, body) = response.into_parts();
     let headers: Vec<(String, String)> = head

@@ -1,4 +1,4 @@
-//! Whom connections trust, and what they present.
+//! TLS: which authorities are trusted, and which certificate is presented.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl ExtraRoots {
         Ok(Self(Some(pem)))
     }
 
-    /// The PEM text, if there is any.
+    /// The text of the file, which was checked to hold a certificate; `None` without a file.
     pub fn pem(&self) -> Option<&[u8]> {
         self.0.as_deref()
     }

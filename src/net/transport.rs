@@ -44,13 +44,13 @@ type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, 
 /// Why there was no answer. The words in it are a library's, about the connection, and quote nothing of the request.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
-    /// The handshake of TLS failed.
+    /// The handshake of TLS failed, for want of a certificate that is trusted, say.
     #[error("no secure connection to the endpoint: {0}")]
     Insecure(String),
-    /// A connection was not made in time.
+    /// No connection within the time for one, handshake included.
     #[error("no connection to the endpoint in time")]
     ConnectTimeout,
-    /// No connection was made.
+    /// No connection: the name or the address is not known, or the other side refused.
     #[error("no connection to the endpoint: {0}")]
     Unreachable(String),
     /// The connection broke after the request, or a part of it, was sent.

@@ -29,18 +29,18 @@ const REMINDER: TimeDelta = TimeDelta::hours(24);
 pub enum Happened {
     /// A new token was stored.
     Good,
-    /// It failed.
+    /// The source has no new token though it was due, or its definition or token could not be read.
     Failed {
-        /// Why.
+        /// The report's.
         error: SourceError,
-        /// The server's wish.
+        /// How long the server asked to be left alone; `None`: it did not.
         retry_after: Option<Duration>,
     },
     /// Told to wait for longer than the run had time.
     Throttled {
-        /// The server's words.
+        /// The report's.
         error: SourceError,
-        /// The server's wish.
+        /// How long the server asked to be left alone; `None`: it did not say how long.
         retry_after: Option<Duration>,
     },
     /// It was not due: definition and token were read, and there was nothing to do.
@@ -49,7 +49,7 @@ pub enum Happened {
     NotTried,
     /// It was not its turn: held by another run, or out of time before the first request.
     Waiting {
-        /// What it waited for.
+        /// Which of the two it was.
         error: SourceError,
     },
 }
@@ -59,7 +59,7 @@ pub enum Happened {
 pub struct Situation<'a> {
     /// Name of the source.
     pub source: &'a str,
-    /// The time of the judgement.
+    /// When it is judged, which may be minutes after the start of the run.
     pub now: DateTime<Utc>,
     /// Start of the run, from which the next attempt is counted.
     pub run_started_at: DateTime<Utc>,
@@ -67,7 +67,7 @@ pub struct Situation<'a> {
     pub schedule_interval: TimeDelta,
     /// The token that jobs have; `None` without one, and where it could not be looked up.
     pub token: Option<TokenLife>,
-    /// Of the definition, over all fields; `None` if there is no valid one.
+    /// SHA-256 of the definition that was tried, over all its fields; `None` if there is no valid one.
     pub definition_sha256: Option<&'a str>,
     /// See [`Incident::lost_with`], as far as this run knows.
     pub lost_with: Option<DateTime<Utc>>,
@@ -78,7 +78,7 @@ pub struct Situation<'a> {
 pub struct TokenLife {
     /// When its request was sent.
     pub issued_at: DateTime<Utc>,
-    /// Its stated end.
+    /// Its end, as the server stated it; `None`: it stated none.
     pub expires_at: Option<DateTime<Utc>>,
     /// Its stated end, else the one that the definition has it assumed to have.
     pub assumed_expiry: DateTime<Utc>,
@@ -89,25 +89,25 @@ pub struct TokenLife {
 pub struct Judgement {
     /// The incident from now on; `None`: there is none. The alert is not noted in it: see [`Incident::told`].
     pub incident: Option<Incident>,
-    /// What a person must hear.
+    /// What a person must hear; `None`: nothing.
     pub change: Option<Change>,
 }
 
-/// How an incident came to its end.
+/// How an incident came to its end, as alerts tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
-    /// There is a new token.
+    /// A newer token was stored than jobs had at the last failure.
     Refreshed,
-    /// Definition and token can be read again.
+    /// Definition and token can be read again, and the token is not due.
     Mended,
-    /// The source is not defined any more.
+    /// No secret defines the source any more.
     Removed,
-    /// The source is switched off.
+    /// Its definition says that it is not to be harvested.
     SwitchedOff,
 }
 
-/// Something that a person must hear of.
+/// Why a person must hear of an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// It matters now, and nobody has been told before.
@@ -120,9 +120,10 @@ pub enum Change {
     Recovered(Ended),
 }
 
-/// Judges a source's incident after a harvest.
+/// What becomes of a source's incident in this run.
 ///
-/// The same judgement comes again from the same previous incident, so what a killed run could not tell stays owed.
+/// It depends on the arguments alone. A run that is killed before it has told its judgement leaves the previous incident
+/// as it was, so the next run comes to the same judgement, and tells it.
 pub fn judge(previous: Option<&Incident>, happened: Happened, situation: &Situation<'_>) -> Judgement {
     let incident = match (happened, previous) {
         (Happened::Good, previous) => return closed(previous, Ended::Refreshed),
@@ -151,6 +152,7 @@ pub fn judge_gone(previous: Option<&Incident>, ended: Ended) -> Option<Change> {
     closed(previous, ended).change
 }
 
+/// The end of an incident, of which only a person hears who was told of the incident.
 fn closed(previous: Option<&Incident>, ended: Ended) -> Judgement {
     let told = previous.is_some_and(|previous| previous.last_alert_at.is_some());
     Judgement { incident: None, change: told.then_some(Change::Recovered(ended)) }
@@ -241,6 +243,7 @@ fn dead_grant(refusal: SourceError) -> SourceError {
     SourceError::new(ErrorCode::ReauthorizationRequired, message).with_provider_error(refusal.provider_error)
 }
 
+/// The incident with its next attempt, counted from the start of the run: runs come at regular times, judgements do not.
 fn scheduled(mut incident: Incident, retry_after: Option<Duration>, situation: &Situation<'_>) -> Incident {
     let from = situation.run_started_at.trunc_subsecs(0);
     let own = if incident.needs_authorization() {
@@ -275,7 +278,7 @@ fn token_end(incident: &Incident, situation: &Situation<'_>) -> Option<DateTime<
 }
 
 impl Incident {
-    /// Whether it is time that a person hears: nobody else can help, it has lasted, or it hurts.
+    /// Whether it is time that a person hears: a person must act, or it has lasted long, or jobs are affected soon.
     fn matters(&self, now: DateTime<Utc>) -> bool {
         !self.error.retryable
             || self.consecutive_failures >= FAILURES_THAT_MATTER
@@ -283,7 +286,7 @@ impl Incident {
             || now - self.opened_at >= LONGEST_SILENCE
     }
 
-    /// What a person must hear of the incident as it is now.
+    /// What a person must hear of the incident as it is now; `None`: nothing.
     fn news(&self, now: DateTime<Utc>) -> Option<Change> {
         match self.last_alert_at {
             None => self.matters(now).then_some(Change::Opened),

@@ -13,7 +13,7 @@ const LONGEST_WAIT: TimeDelta = TimeDelta::hours(6);
 /// How often a dead grant is tried all the same: a server may have refused it by mistake.
 pub(super) const OF_A_DEAD_GRANT: TimeDelta = TimeDelta::hours(24);
 
-/// The longest `Retry-After` that is believed.
+/// The longest `Retry-After` that counts; more is an error, and would end beyond the range of dates.
 pub(super) const LONGEST_RETRY_AFTER: TimeDelta = TimeDelta::days(366);
 
 /// How early a run may come and still count as the one that was meant: schedulers are not exact.
@@ -31,7 +31,7 @@ pub(super) fn backoff(failures: u32, interval: TimeDelta, time_left: Option<Time
     time_left.map_or(backoff, |time_left| backoff.min(time_left / 4))
 }
 
-/// A server that was asked a fraction of a second too early would refuse again.
+/// Rounded up, since times are kept in whole seconds: a server asked a fraction of a second too early would refuse again.
 pub(super) fn whole_seconds_up(duration: TimeDelta) -> TimeDelta {
     let seconds = TimeDelta::seconds(duration.num_seconds());
     if seconds < duration { seconds + TimeDelta::seconds(1) } else { seconds }

@@ -21,51 +21,51 @@ use crate::domain::time::rfc3339_seconds_option;
 /// An alert lists so many sources and gives the number of all.
 const MOST_LISTED: usize = 100;
 
-/// What an alert says of one source.
+/// One source's part of an alert. What is empty is left out of the mail.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Case<'a> {
     /// Name of the source.
     pub source: &'a str,
-    /// How urgent it is; of no matter for what has recovered.
+    /// How urgent it is. Not read where the source has recovered.
     pub severity: Severity,
     /// The last error; `None` in a forecast.
     pub error: Option<&'a SourceError>,
     /// What a person should change though nothing failed, in a forecast.
     pub warning: Option<&'a str>,
-    /// How it ended, of what has recovered.
+    /// How it ended; `None` unless the source has recovered.
     pub ended: Option<Ended>,
     /// Since when it fails; `None` in a forecast.
     pub opened_at: Option<DateTime<Utc>>,
     /// Stated end of the token that jobs have.
     pub token_expires_at: Option<DateTime<Utc>>,
-    /// Whether jobs have a token at all.
+    /// Whether a token was ever stored for the source.
     pub has_token: bool,
     /// What its tokens are requested with.
     pub grant: AuthorizationGrant,
-    /// Stated end of that grant, in a forecast.
+    /// Stated end of that grant; `None` unless this is a forecast of it.
     pub grant_expires_at: Option<DateTime<Utc>>,
     /// When the harvester tries again.
     pub next_attempt_at: Option<DateTime<Utc>>,
-    /// Who is asked.
+    /// The definition's `owner`: whom to ask.
     pub owner: Option<&'a str>,
-    /// What the owner has written down for this case.
+    /// The definition's `runbook_url`: what to do when this source fails.
     pub runbook_url: Option<&'a str>,
 }
 
 /// All that a person must hear of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Alert<'a> {
-    /// The deployment.
+    /// Name of the deployment.
     pub environment: &'a str,
-    /// The page whose anchors are error codes.
+    /// The page that mails link to; its anchors are error codes.
     pub runbook_url: &'a str,
     /// Where the run's report is kept, which names all sources.
     pub report: String,
     /// Failures that nobody has been told of before.
     pub opened: Vec<Case<'a>>,
-    /// Failures that have become critical since.
+    /// Failures that have become critical since a person was told.
     pub escalated: Vec<Case<'a>>,
-    /// Failures that are over.
+    /// Failures that are over, of which a person had been told.
     pub recovered: Vec<Case<'a>>,
     /// Failures that are still open a day after the last alert.
     pub reminded: Vec<Case<'a>>,
@@ -73,7 +73,7 @@ pub struct Alert<'a> {
     pub forecast: Vec<Case<'a>>,
 }
 
-/// Why a source is in an alert.
+/// Which of the alert's lists a source is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
     Opened,
@@ -157,7 +157,7 @@ fn listed(items: &[Item<'_>], limits: Limits) -> usize {
     fit.count().max(1)
 }
 
-/// One source of an alert.
+/// A case and the list that it is in, for sorting all lists together.
 #[derive(Debug, Clone, Copy)]
 struct Item<'a> {
     news: News,
@@ -200,6 +200,7 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// In a word or three, for subjects.
     fn reason(&self) -> &'static str {
         match (self.news, self.case.error) {
             (News::Recovered, _) => "recovered",

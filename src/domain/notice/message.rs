@@ -1,6 +1,6 @@
 //! A message as all messages are: a subject, attributes, and the same content twice, for programs and for people.
 
-/// Version of the messages' layout.
+/// Version of the layout of all messages' JSON.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 /// A message as a publisher sends it. It never holds a secret or a token.

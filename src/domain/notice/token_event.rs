@@ -15,32 +15,32 @@ use crate::domain::token::Location;
 /// What a token message tells besides the report's line.
 #[derive(Debug, Clone)]
 pub struct TokenEvent<'a> {
-    /// The deployment.
+    /// Name of the deployment.
     pub environment: &'a str,
-    /// The harvest.
+    /// Request id of the run that tells it.
     pub run_id: &'a str,
     /// Where the token document is.
     pub location: Location,
-    /// The report's line.
+    /// What the run's report says of the source.
     pub report: &'a SourceReport,
-    /// When the request for the stored token was sent.
+    /// When the request for the token that is stored now was sent.
     pub issued_at: Option<DateTime<Utc>>,
-    /// The source's open incident.
+    /// The source's open incident; `None` where it has none, or it could not be read.
     pub incident: Option<&'a Incident>,
-    /// Who is asked when this source fails.
+    /// The definition's `owner`: whom to ask when this source fails.
     pub owner: Option<&'a str>,
-    /// What to do then.
+    /// The definition's `runbook_url`: what to do then.
     pub runbook_url: Option<&'a str>,
 }
 
 impl TokenEvent<'_> {
-    /// That there is a new token.
+    /// `token.refreshed`: there is a new token.
     pub fn refreshed(&self, now: DateTime<Utc>, limits: Limits) -> Message {
         let subject = ascii_line(&self.refreshed_subject(), limits);
         self.message("token.refreshed", subject, self.refreshed_text(now), None)
     }
 
-    /// That the source failed; `None` if it did not.
+    /// `token.failed`; `None` if the source did not fail.
     pub fn failed(&self, now: DateTime<Utc>, limits: Limits) -> Option<Message> {
         let error = self.report.error.as_ref().filter(|_| self.report.outcome == Outcome::Failed)?;
         let subject = ascii_line(&self.failed_subject(error), limits);

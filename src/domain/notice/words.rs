@@ -12,7 +12,7 @@ pub(crate) fn moment(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     format!("{} (in {})", rfc3339(time), duration::for_people(time - now))
 }
 
-/// When the harvester tries again, for people.
+/// When the harvester tries again, as one sentence for people.
 pub(crate) fn next_attempt(time: DateTime<Utc>, error: &SourceError, now: DateTime<Utc>) -> String {
     let sooner = if error.retryable { "" } else { ", or as soon as the definition has changed" };
     if time > now {

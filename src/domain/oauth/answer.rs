@@ -83,11 +83,11 @@ impl Exchange<'_> {
     }
 }
 
-/// What is left out of `extra`.
+/// What `extra` leaves out.
 struct Withheld<'a> {
-    /// Values.
+    /// Values that are credentials.
     secrets: &'a Echoes<'a>,
-    /// Places that were read.
+    /// Places (RFC 6901) whose values the token document holds already, or that are about an error.
     read: &'a [&'a str],
 }
 

@@ -8,7 +8,7 @@ use super::{Answer, AnswerBody, LARGEST_ANSWER_BYTES};
 use crate::domain::provider::dialect::BodyFormat;
 use crate::domain::redact::Echoes;
 
-/// How deep XML is read.
+/// How many elements of XML may be nested, so that no answer exhausts the stack.
 const DEEPEST: usize = 32;
 
 /// The text of a body, or why there is none.
