@@ -122,7 +122,8 @@ def polls(log: Path | None, seconds: float = math.inf) -> Iterator[None]:
         while time.monotonic() < deadline:
             if time.monotonic() >= look_at:
                 living()
-                progress.update(task, description="".join(last_lines(log, 1)))
+                said = "".join(last_lines(log, 1))[: terminal.width - 20]
+                progress.update(task, description=said)
                 look_at = time.monotonic() + LOOK_SECONDS
             yield
             time.sleep(POLL_SECONDS)

@@ -42,8 +42,9 @@ def show(report: dict[str, Any], token_bucket: str, queue: str) -> None:
 
 def show_table(sources: list[dict[str, Any]]) -> None:
     """What became of each source."""
-    headings = ("SOURCE", "OUTCOME", "GENERATION", "EXPIRES AT (UTC)", "", "ATTEMPTS", "ERROR")
-    table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
+    for name in ("SOURCE", "OUTCOME", "GENERATION", "EXPIRES AT (UTC)", "", "ATTEMPTS", "ERROR"):
+        table.add_column(name, overflow="fold", no_wrap=name not in ("SOURCE", "ERROR"))
     for source in sources:
         when = distance = ""
         if source["expires_at"]:
