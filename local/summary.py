@@ -96,7 +96,8 @@ def show_messages(messages: list[dict[str, Any]]) -> None:
     for message in messages[:MOST]:
         attributes = sorted(message.get("MessageAttributes", {}).items())
         say(", ".join(f"{name}={attribute['Value']}" for name, attribute in attributes))
-    say("The first:")
+    if len(messages) > 1:
+        say("The first:")
     say(json.dumps(json.loads(messages[0]["Message"]), indent=2, ensure_ascii=False))
 
 

@@ -5,8 +5,6 @@ local run, tests and builds need; `infra` the infrastructure's checks and diagra
 command, with which the runbook's commands are tested.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import os
@@ -19,7 +17,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-OLDEST_PYTHON = (3, 10)  # that moto runs on
+OLDEST_PYTHON = (3, 10)  # that moto runs on; older ones can read this file, but not those below
 if os.name != "posix":
     sys.exit("error: the local run needs Linux or macOS; on Windows it works inside WSL")
 if sys.version_info < OLDEST_PYTHON:
