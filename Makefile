@@ -24,8 +24,8 @@ RUST_TARGET_arm64 := aarch64-unknown-linux-gnu
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-invoke-local: ## Harvest on this machine, with everything emulated (EVENT=file, SOURCE=definition.json, KEEP=new-file.json)
-	@python3 local/run.py
+invoke-local: tools ## Harvest on this machine, with everything emulated (EVENT=file, SOURCE=definition.json, KEEP=new-file.json)
+	@$(VENV)/python local/run.py
 
 build: $(PROGRAMS:%=zip-%) ## Make each program's zip for Lambda's provided.al2023 (ARCH=x86_64 or arm64)
 
@@ -95,13 +95,13 @@ diagrams: infra-tools ## Draw diagrams/ anew
 	@$(INFRA_VENV)/python diagrams/architecture.py
 
 tools: # What tests and builds need of Python, in .local/venv
-	@python3 local/run.py --tools-only
+	@python3 local/tools.py harvest
 
 aws-tools: # The AWS command, which the runbook's commands are tested with, in .local/aws-venv
-	@python3 local/run.py --aws-tools-only
+	@python3 local/tools.py aws
 
 infra-tools: # What checks and diagrams of the infrastructure need of Python, in .local/infra-venv
-	@python3 local/run.py --infra-tools-only
+	@python3 local/tools.py infra
 
 $(NODE_MODULES): tests/oidc-provider/package-lock.json
 	@command -v npm >/dev/null || { echo "error: npm is missing: install Node.js 20 or newer" >&2; exit 1; }

@@ -9,8 +9,8 @@ from typing import Any
 
 import aws
 from console import Failure, detail, reporting_failures, step
-from processes import Processes
-from workspace import LOCAL, Settings, clean_environment, enter
+from processes import ending_processes
+from workspace import LOCAL, clean_environment, enter
 
 import contestants as built
 import instructions
@@ -35,7 +35,7 @@ def main() -> int:
     env = clean_environment(os.environ)
     contestants = built.build(env)
     machine = results.machine(contestants)
-    try_with_emulator(contestants, env)
+    try_with_emulator(contestants)
 
     step(f"Comparing: {ROUNDS} rounds, each with a cold start and {WARM_HARVESTS} warm harvests")
     names = ("bare", "function", "peer")
@@ -92,10 +92,10 @@ def drive(contestants: Contestants, task: dict[str, Any]) -> Any:
     return json.loads(run.stdout)
 
 
-def try_with_emulator(contestants: Contestants, env: dict[str, str]) -> None:
+def try_with_emulator(contestants: Contestants) -> None:
     """Both harvests work with moto, too: what they are measured with is no figment."""
-    with Processes() as processes:
-        emulator = aws.start(processes, Settings.load(), env)
+    with ending_processes():
+        aws.start()
         task = {
             "contestants": [
                 {"name": "function", **contestants.entry("function"), "event": {}},
@@ -103,10 +103,10 @@ def try_with_emulator(contestants: Contestants, env: dict[str, str]) -> None:
             ]
         }
         environment = {
-            "AWS_ENDPOINT_URL": emulator.endpoint,
+            "AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"],
             "TOKEN_BUCKET": aws.TOKEN_BUCKET,
             "STATE_BUCKET": aws.STATE_BUCKET,
-            "TOPIC_ARN": f"arn:aws:sns:{aws.REGION}:123456789012:{aws.TOPIC}",
+            "TOPIC_ARN": aws.TOPIC_ARN,
         }
         job = {
             "folder": str(LOCAL / "bench"),
@@ -121,17 +121,18 @@ def try_with_emulator(contestants: Contestants, env: dict[str, str]) -> None:
             text=True,
         )
         assert driver.stdin and driver.stdout
-        emulator.furnish({"acme-crm": driver.stdout.readline()})
+        aws.furnish({"acme-crm": driver.stdout.readline()})
         output, _ = driver.communicate("\n")
         if driver.returncode != 0:
             raise Failure("a harvest with the AWS emulator failed; the reason is above")
         of_function, of_peer = json.loads(output)
         versions = [of_function["sources"][0]["version_id"], of_peer["version_id"]]
         for generation, version in enumerate(versions, start=1):
-            stored = emulator.token_document("acme-crm", version)
-            if stored is None or stored[1]["generation"] != generation:
+            stored = aws.document(aws.TOKEN_BUCKET, "tokens/acme-crm.json", VersionId=version)
+            if stored["generation"] != generation:
                 raise Failure(f"the AWS emulator holds no token of generation {generation}")
-        told = [message.attributes.get("event") for message in emulator.received_messages()]
+        attributes = [message["MessageAttributes"] for message in aws.received_messages()]
+        told = [found["event"]["Value"] for found in attributes]
         if told != ["token.refreshed"] * 2:
             raise Failure(f"the AWS emulator's subscriber was told {told}")
     detail("function and peer each stored a token there and told a subscriber")

@@ -121,7 +121,7 @@ def bare_environment() -> dict[str, str]:
 def build(env: dict[str, str], *, others: bool = True) -> Contestants:
     """Builds the function and the driver; with `others`, also what the function is compared with."""
     if others and not is_installed(LIBRARIES):
-        install(LIBRARIES, env)
+        install(LIBRARIES)
     contestants = Contestants(target_folder(env))
     step("Building the function")
     run(["make", "--no-print-directory", "build", f"ARCH={ARCHITECTURE}"], ROOT, env)

@@ -1,14 +1,12 @@
 """`make add-source NAME=acme-crm FILE=acme-crm.json`: puts a source's definition into its secret.
 
-The definition goes from the file to Secrets Manager in the body of a request: never into Terraform's
-state, a process's arguments or a log. Account and region are those of the deployment in `infra/`.
+The definition goes from the file to Secrets Manager in the body of a request: never into
+Terraform's state, a process's arguments or a log. Account and region are the deployment's.
 """
-
-from __future__ import annotations
 
 import json
 import os
-import subprocess
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,67 +14,62 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+import terraform
 from console import Failure, hint, reporting_failures
-from terraform import INFRA
-from tools import SOURCE_NAME, check_definition
 from workspace import shown
 
-DEPLOYMENT = "DEPLOYMENT"
-"""Variable with the folder whose Terraform state to ask; `infra/` without it."""
-USAGE = "make add-source NAME=acme-crm FILE=acme-crm.json"
+SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def run() -> int:
     """Creates the secret, or gives it a new value; returns the exit status."""
     name, file = os.environ.get("NAME"), os.environ.get("FILE")
     if not name or not file:
-        raise Failure("NAME or FILE is missing", USAGE)
+        raise Failure("NAME or FILE is missing", "make add-source NAME=acme-crm FILE=acme-crm.json")
     if not SOURCE_NAME.fullmatch(name):
         raise Failure(f"NAME: {name!r} cannot be a source", f"it must match {SOURCE_NAME.pattern}")
     path = Path(file).absolute()
-    check_definition(path, "FILE")
-    deployment = outputs()
-    secret = f"{deployment['secret_prefix']}{name}"
+    read_definition(path, "FILE")
+    text = path.read_text(encoding="utf-8")
+    outputs = terraform.known("output")
+    if "secret_prefix" not in outputs:
+        raise Failure(
+            f"there is no deployment in {shown(terraform.deployment())}", "`make deploy` makes one"
+        )
+    secret, region = outputs["secret_prefix"]["value"] + name, outputs["region"]["value"]
+    client = boto3.client("secretsmanager", region_name=region)
     try:
-        client = boto3.client("secretsmanager", region_name=deployment["region"])
-        done = put(client, secret, path.read_text(encoding="utf-8"))
+        try:
+            about = "A source of token-harvester"
+            client.create_secret(Name=secret, SecretString=text, Description=about)
+            print(f"created {secret} in {region}", flush=True)
+        except client.exceptions.ResourceExistsException:
+            client.put_secret_value(SecretId=secret, SecretString=text)
+            print(f"updated {secret} in {region}", flush=True)
     except (BotoCoreError, ClientError) as problem:
         raise Failure(f"Secrets Manager refused {secret}: {problem}") from None
-    print(f"{done} {secret} in {deployment['region']}")
-    if DEPLOYMENT not in os.environ:  # else somebody tries it, and deletes the file
-        hint(
-            f"it is harvested within two runs; {shown(path)} holds secrets: delete it, or keep it safe"
-        )
+    if terraform.DEPLOYMENT not in os.environ:  # else somebody tries it, and deletes the file
+        hint("it is harvested within two runs")
+        hint(f"{shown(path)} holds secrets: delete it, or keep it safe")
     return 0
 
 
-def outputs() -> dict[str, Any]:
-    """What the deployment says about itself."""
-    folder = Path(os.environ.get(DEPLOYMENT) or INFRA)
-    try:
-        answer = subprocess.run(
-            ["terraform", "output", "-json"], cwd=folder, capture_output=True, text=True, check=True
-        )
-        found = json.loads(answer.stdout)
-        return {name: found[name]["value"] for name in ("region", "secret_prefix")}
-    except FileNotFoundError:
-        raise Failure("terraform is missing: install it, and open a new shell") from None
-    except (subprocess.CalledProcessError, KeyError, ValueError):
-        raise Failure(
-            f"there is no deployment in {shown(folder)}", "`make deploy` makes one"
-        ) from None
+def read_definition(path: Path, variable: str) -> dict[str, Any]:
+    """The definition in the file that a variable names."""
+    definition = read_json(path, variable)
+    if not isinstance(definition, dict):
+        raise Failure(f"{variable}: {shown(path)} holds no JSON object")
+    return definition
 
 
-def put(client: Any, secret: str, text: str) -> str:
-    """Creates the secret, or gives it a new value; returns which."""
+def read_json(path: Path, variable: str) -> Any:
+    """The parsed file that a variable names. What goes wrong is said without quoting the file."""
     try:
-        client.create_secret(
-            Name=secret, SecretString=text, Description="A source of token-harvester"
-        )
-    except client.exceptions.ResourceExistsException:
-        client.put_secret_value(SecretId=secret, SecretString=text)
-        return "updated"
-    return "created"
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise Failure(f"{variable}: cannot read {shown(path)}: {problem.strerror}") from None
+    except ValueError as problem:
+        raise Failure(f"{variable}: {shown(path)} is not valid JSON: {problem}") from None
 
 
 if __name__ == "__main__":

@@ -1,95 +1,62 @@
 """The authorization server of the example sources: NanoIDP, a real one made for development."""
 
-from __future__ import annotations
-
 import json
 import sys
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 
+import processes
 from console import detail, step
-from processes import Processes, wait_until_up
-from workspace import LOCAL, LOOPBACK, Settings, shown, write_private
+from workspace import LOCAL, shown, write_private
 
-NAME = "authorization server"
 HOME = LOCAL / "authorization-server"
 LOG = LOCAL / "authorization-server.log"
-UP_SECONDS = 60.0
-TOKEN_MINUTES = 60
+CLIENT_SECRET = "good-for-nothing-else"
 
 
-class Client(NamedTuple):
-    """An OAuth client that the server knows, and how a source's definition says so."""
-
-    auth_method: str
-    scope: str
-    discovers_endpoint: bool
-    """Whether the definition has the `issuer` instead of the `token_endpoint`."""
-    owner: str
-
-
-CLIENTS = {
-    "acme-crm": Client("client_secret_basic", "contacts.read", False, "crm-data@example.com"),
-    "globex-billing": Client(
-        "client_secret_post", "invoices.read", True, "finance-data@example.com"
-    ),
-}
-
-
-def start(processes: Processes, settings: Settings, env: Mapping[str, str]) -> dict[str, str]:
+def start() -> dict[str, str]:
     """Starts the server; returns the example sources' definitions by source name."""
     step("Starting an authorization server")
-    port = settings.port(NAME)
-    issuer = f"http://{LOOPBACK}:{port}"
-    secrets = {client_id: settings.client_secret(client_id) for client_id in CLIENTS}
-    settings.save()
-    write_private(HOME / "settings.yaml", json.dumps(_server_settings(issuer, port, secrets)))
-    write_private(HOME / "users.yaml", json.dumps({"config_version": 1, "users": {}}))
-    command = [sys.executable, "-m", "nanoidp", "--config", HOME, "--strict-config"]
-    child = processes.start(f"the {NAME}", command, env=env, cwd=HOME, log=LOG)
-    wait_until_up(child, port, "/health", timeout=UP_SECONDS)
-    detail(f"{issuer}, log in {shown(LOG)}")
-    return {
-        name: json.dumps(_definition(name, client, issuer, secrets[name]))
-        for name, client in CLIENTS.items()
+    port = processes.free_port(18102)
+    issuer = f"http://127.0.0.1:{port}"
+    definitions = {
+        "acme-crm": {
+            "token_endpoint": f"{issuer}/token",
+            "client_id": "acme-crm",
+            "client_secret": CLIENT_SECRET,
+            "token_endpoint_auth_method": "client_secret_basic",
+            "grant_type": "client_credentials",
+            "scope": "contacts.read",
+            "owner": "crm-data@example.com",
+        },
+        "globex-billing": {
+            "issuer": issuer,  # where the token endpoint is, is asked
+            "client_id": "globex-billing",
+            "client_secret": CLIENT_SECRET,
+            "token_endpoint_auth_method": "client_secret_post",
+            "grant_type": "client_credentials",
+            "scope": "invoices.read",
+            "owner": "finance-data@example.com",
+        },
     }
-
-
-def _server_settings(issuer: str, port: int, secrets: Mapping[str, str]) -> dict[str, Any]:
-    """The server's configuration; its YAML takes JSON."""
-    return {
+    same = ("client_id", "client_secret", "token_endpoint_auth_method")
+    settings = {
         "config_version": 1,
-        "server": {"host": LOOPBACK, "port": port},
+        "server": {"host": "127.0.0.1", "port": port},
         "cors_allowed_origins": [],
         "jwt": {"keys_dir": str(HOME / "keys")},
         "oauth": {
             "issuer": issuer,
             "audience": "https://api.example.com",
-            "token_expiry_minutes": TOKEN_MINUTES,
-            "scopes_supported": [client.scope for client in CLIENTS.values()],
+            "token_expiry_minutes": 60,
+            "scopes_supported": [known["scope"] for known in definitions.values()],
             "clients": [
-                {
-                    "client_id": client_id,
-                    "client_secret": secrets[client_id],
-                    "token_endpoint_auth_method": client.auth_method,
-                    "allowed_scopes": [client.scope],
-                }
-                for client_id, client in CLIENTS.items()
+                {field: known[field] for field in same} | {"allowed_scopes": [known["scope"]]}
+                for known in definitions.values()
             ],
         },
     }
-
-
-def _definition(client_id: str, client: Client, issuer: str, secret: str) -> dict[str, str]:
-    """What Secrets Manager holds about a source."""
-    where = (
-        {"issuer": issuer} if client.discovers_endpoint else {"token_endpoint": f"{issuer}/token"}
-    )
-    return where | {
-        "client_id": client_id,
-        "client_secret": secret,
-        "token_endpoint_auth_method": client.auth_method,
-        "grant_type": "client_credentials",
-        "scope": client.scope,
-        "owner": client.owner,
-    }
+    write_private(HOME / "settings.yaml", json.dumps(settings))  # JSON is YAML, too
+    write_private(HOME / "users.yaml", json.dumps({"config_version": 1, "users": {}}))
+    command = [sys.executable, "-m", "nanoidp", "--config", HOME, "--strict-config"]
+    processes.start_server("the authorization server", command, port, LOG, cwd=HOME)
+    detail(f"{issuer}, log in {shown(LOG)}")
+    return {name: json.dumps(known) for name, known in definitions.items()}

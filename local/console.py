@@ -1,17 +1,13 @@
-"""What a person sees: progress, errors and hints on stderr, the summary on stdout."""
+"""What a person reads: steps, errors and hints on stderr. Results are printed to stdout."""
 
 from __future__ import annotations
 
 import os
-import shutil
+import signal
 import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TextIO
 
-SPINNER_SECONDS = 1.0
-"""How often the line that shows time passing is redrawn."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Failure(Exception):
@@ -25,35 +21,36 @@ class Failure(Exception):
 class Stopped(BaseException):
     """A signal asked the run to end. No `Exception`, so no library swallows it."""
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
+
+def stop(signum: int, _frame: object) -> None:
+    """Raises `Stopped`, once: what has to be put in order then must not be interrupted."""
+    for each in STOP_SIGNALS:
+        signal.signal(each, lambda *_: None)
+    raise Stopped(signum)
 
 
 def reporting_failures(run: Callable[[], int]) -> int:
-    """Runs one half of the program; what goes wrong becomes a sentence and an exit status."""
+    """Runs a program; what goes wrong becomes a sentence and an exit status."""
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, stop)
     try:
         return run()
     except Failure as failure:
-        error(str(failure))
-        for sentence in failure.hints:
-            hint(sentence)
-        return 1
+        error(str(failure), *failure.hints)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        return 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at exit
     except OSError as problem:
         place = f"{problem.filename}: " if problem.filename else ""
         error(f"{place}{problem.strerror or problem}")
-        return 1
-    except (Stopped, KeyboardInterrupt) as stopped:
+    except Stopped as stopped:
         say("stopped: everything that was started has ended")
-        return 128 + getattr(stopped, "signum", 2)
+        return 128 + int(stopped.args[0])
+    return 1
 
 
 def step(text: str) -> None:
     """Announces a step."""
-    say(f"{paint('==>', '1;34', sys.stderr)} {paint(text, '1', sys.stderr)}")
+    say(f"{paint('==>', '1;34')} {paint(text, '1')}")
 
 
 def detail(text: str) -> None:
@@ -61,55 +58,24 @@ def detail(text: str) -> None:
     say(f"    {text}")
 
 
-def error(sentence: str) -> None:
-    """Says what went wrong."""
-    say(f"{paint('error:', '1;31', sys.stderr)} {sentence}")
+def error(sentence: str, *hints: str) -> None:
+    """Says what went wrong, and what to do next."""
+    say(f"{paint('error:', '1;31')} {sentence}")
+    for each in hints:
+        hint(each)
 
 
 def hint(sentence: str) -> None:
     """Says what to do next."""
-    say(f"{paint('hint:', '1;32', sys.stderr)} {sentence}")
+    say(f"{paint('hint:', '1;32')} {sentence}")
 
 
 def say(line: str) -> None:
-    """Writes a line to stderr, after everything that stdout has been given."""
-    with suppress(BrokenPipeError):
-        sys.stdout.flush()
+    """Writes a line to stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
-def paint(text: str, code: str, stream: TextIO) -> str:
-    """Colours text where the stream is a terminal that shows colours."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
-    return text if plain else f"\033[{code}m{text}\033[0m"
-
-
-class Elapsed:
-    """The time since a wait began, redrawn on one line of a terminal; silent elsewhere."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._drawn_at = 0.0
-
-    def draw(self, activity: str = "") -> None:
-        """Redraws the line, at most once a second."""
-        now = time.monotonic()
-        if not sys.stderr.isatty() or now - self._drawn_at < SPINNER_SECONDS:
-            return
-        self._drawn_at = now
-        line = f"    {self}  {activity}"[: shutil.get_terminal_size().columns - 1]
-        sys.stderr.write(f"\r\033[K{line}")
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        """Takes the line away again."""
-        if self._drawn_at:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
-            self._drawn_at = 0.0
-
-    def __str__(self) -> str:
-        seconds = time.monotonic() - self._started
-        if seconds < 10:
-            return f"{seconds:.1f} s"
-        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+def paint(text: str, code: str) -> str:
+    """Colours text where stderr is a terminal that shows colours."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain or not sys.stderr.isatty() else f"\033[{code}m{text}\033[0m"

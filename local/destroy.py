@@ -1,27 +1,19 @@
 """`make destroy`: looks before it begins, so that a destroy ends with everything gone or nothing.
 
-Terraform finds out that a bucket is not empty only when it comes to it, and by then the function, the
-bucket's policy and much else are gone. So the buckets are looked at first. Deployment and region are
-those of `infra/`.
+Terraform finds out that a bucket is not empty only when it comes to it, and by then the function,
+the bucket's policy and much else are gone. So the buckets are looked at first.
 """
 
-from __future__ import annotations
-
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from add_source import DEPLOYMENT
+import terraform
 from console import Failure, detail, reporting_failures, step
-from terraform import INFRA
-from workspace import shown
 
 BUCKETS = "TOKEN_HARVESTER_BUCKETS"
 """Variable by which the guard in storage.tf is told that the buckets are `empty`."""
@@ -40,42 +32,21 @@ class Bucket(NamedTuple):
 
 
 def run() -> int:
-    """Looks, and becomes `terraform destroy`; returns an exit status if that must not be."""
-    folder = Path(os.environ.get(DEPLOYMENT) or INFRA)
+    """Looks, and becomes `terraform destroy`."""
     step("Looking at the buckets")
     env = os.environ | {BUCKETS: ""}
-    kept = [bucket for bucket in buckets(state(folder)) if not bucket.emptied_by_terraform]
-    for bucket in kept:
-        client = boto3.client("s3", region_name=bucket.region)
+    for bucket in buckets(terraform.known("show")):
+        if bucket.emptied_by_terraform:
+            continue
         try:
-            refuse_if_full(bucket, client)
+            refuse_if_full(bucket, boto3.client("s3", region_name=bucket.region))
         except (BotoCoreError, ClientError) as problem:
             raise Failure(
                 f"S3 refused to show {bucket.name}, so nothing was begun: {problem}"
             ) from None
         env[BUCKETS] = "empty"
         detail(f"{bucket.name} is empty")
-    sys.stdout.flush()
-    os.execvpe("terraform", ["terraform", f"-chdir={folder}", "destroy"], env)
-
-
-def state(folder: Path) -> dict[str, Any]:
-    """What Terraform knows of the deployment."""
-    try:
-        answer = subprocess.run(
-            ["terraform", f"-chdir={folder}", "show", "-json"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except FileNotFoundError:
-        raise Failure("terraform is missing: install it, and open a new shell") from None
-    except subprocess.CalledProcessError as problem:
-        raise Failure(
-            f"Terraform's state in {shown(folder)} can't be read:\n{problem.stderr}"
-        ) from None
-    known: dict[str, Any] = json.loads(answer.stdout)
-    return known
+    os.execvpe("terraform", ["terraform", f"-chdir={terraform.deployment()}", "destroy"], env)
 
 
 def buckets(known: Mapping[str, Any]) -> Iterator[Bucket]:

@@ -1,56 +1,88 @@
 """`make invoke-local`: the whole harvester on this machine, from nothing to a token.
 
-This half runs on any Python 3 and prepares: it checks the machine and what the environment
-variables `EVENT` (the event file), `SOURCE` (the user's own definition) and `KEEP` (a new file for
-the credential that replaces the definition's) name, installs the tools into `.local/venv`, and then
-becomes the other half, `harvest.py`, on that environment's Python.
-With `--tools-only` it ends once the tools are there, for whoever else needs them; with
-`--infra-tools-only` those of the infrastructure's checks and diagrams, in `.local/infra-venv`; with
-`--aws-tools-only` the AWS command, which the runbook's commands are tested with, in `.local/aws-venv`.
+The environment variable `EVENT` names the event file, `SOURCE` the user's own definition, and
+`KEEP` a new file for the credential that replaces the definition's.
 """
 
 import os
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
-MINIMUM_PYTHON = (3, 10)  # what moto needs
-TOOLS_ONLY = "--tools-only"
-INFRA_TOOLS_ONLY = "--infra-tools-only"
-AWS_TOOLS_ONLY = "--aws-tools-only"
+import authorization_server
+import aws
+import function
+import summary
+from add_source import SOURCE_NAME, read_definition, read_json
+from console import Failure, hint, reporting_failures
+from keep import PACKED, Keep
+from processes import ending_processes
+from workspace import enter, shown
 
 
 def main() -> int:
-    """Prepares, and becomes the other half; returns an exit status if that cannot be."""
-    if os.name != "posix":
-        return refuse("the local run needs Linux or macOS; on Windows it works inside WSL")
-    if sys.version_info < MINIMUM_PYTHON:
-        wanted, found = (".".join(map(str, v)) for v in (MINIMUM_PYTHON, sys.version_info[:2]))
-        return refuse(
-            f"Python {wanted} or newer is needed and python3 is {found}: "
-            "install a newer one and put it first on the PATH"
-        )
-    if sys.argv[1:] not in ([], [TOOLS_ONLY], [INFRA_TOOLS_ONLY], [AWS_TOOLS_ONLY]):
-        return refuse(
-            f"the only arguments are {TOOLS_ONLY}, {INFRA_TOOLS_ONLY} and {AWS_TOOLS_ONLY}; "
-            "EVENT, SOURCE and KEEP are variables"
-        )
-    # Older interpreters could not even parse these.
-    import console
-    import tools
-
-    if TOOLS_ONLY in sys.argv:
-        return console.reporting_failures(tools.prepare)
-    if INFRA_TOOLS_ONLY in sys.argv:
-        return console.reporting_failures(lambda: tools.prepare(tools.INFRASTRUCTURE))
-    if AWS_TOOLS_ONLY in sys.argv:
-        return console.reporting_failures(lambda: tools.prepare(tools.AWS_CLI))
-    return console.reporting_failures(tools.prepare_and_continue)
+    """Looks at the user's files; harvests; says what has become of the user's grant."""
+    event = Path(os.environ.get("EVENT") or "events/scheduled.json").absolute()
+    read_json(event, "EVENT")
+    source = Path(os.environ["SOURCE"]).absolute() if os.environ.get("SOURCE") else None
+    if not source and os.environ.get("KEEP"):
+        raise Failure("KEEP is for a run with SOURCE: without one no credential is at stake")
+    keep = Keep(source, secret_of(source)) if source else None
+    enter()
+    status = reporting_failures(lambda: harvest(event, source, keep))
+    return (keep.tell() if keep else 0) or status
 
 
-def refuse(sentence: str) -> int:
-    """Says why nothing can be done here."""
-    sys.stderr.write(f"error: {sentence}\n")
-    return 1
+def secret_of(source: Path) -> str:
+    """The name of the secret that the user's file stands for."""
+    definition = read_definition(source, "SOURCE")
+    if SOURCE_NAME.fullmatch(source.stem):
+        return source.stem
+    if PACKED in definition:
+        return "definitions"  # each has its own name in it
+    raise Failure(
+        f"SOURCE: the file's name becomes that of the source, and {source.stem!r} cannot be one",
+        f"name it like `acme-crm.json`: before .json {SOURCE_NAME.pattern}",
+    )
+
+
+def harvest(event: Path, source: Path | None, keep: Keep | None) -> int:
+    """Builds, starts, harvests, tells; returns the exit status."""
+    with ending_processes(), keep or nullcontext(), aws.refusals_as_failures():
+        function.build()
+        if source:
+            secrets = {secret_of(source): source.read_text(encoding="utf-8")}
+        else:
+            secrets = authorization_server.start()
+        aws.start()
+        aws.furnish(secrets)
+        if not source:
+            aws.restore_objects()
+        url = function.start(aws.function_environment())
+        if keep:
+            keep.is_asked = True
+        try:
+            report = function.invoke(url, event, see_it_through=bool(keep and keep.path))
+            if keep:
+                keep.report = report
+        finally:  # whatever has come of it, what must not be lost is kept
+            if keep:
+                keep.save(aws)
+            else:
+                aws.keep_objects()
+        summary.show(report, aws.TOKEN_BUCKET, aws.QUEUE)
+    if source:
+        hint("neither the definition nor the token was kept")
+    else:
+        if report["refreshed"] and not report["dry_run"]:
+            hint("run it again: the tokens are `fresh` then, since they are kept in .local")
+        if report["fresh"]:
+            hint("`make invoke-local EVENT=events/force.json` refreshes even what is fresh")
+        hint("`make invoke-local SOURCE=my-source.json` harvests from your own definition")
+    if report["failed"]:
+        hint(f"the function's log lines are in {shown(function.LOG)}")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reporting_failures(main))

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from console import Failure, Stopped
 from keep import Keep, credentials_in
-from workspace import ROOT
+from workspace import ROOT, write_private
 
 RUN = ROOT / "local" / "run.py"
 PATIENCE = 600.0
@@ -141,7 +141,7 @@ class Saving(Case):
         full = OSError(28, "No space left on device")
         with (
             mock.patch("keep.LOCAL", elsewhere),
-            mock.patch("keep.write_over", side_effect=full),
+            mock.patch("keep.write_private", wraps=write_private, side_effect=[full, mock.DEFAULT]),
             self.keep({"refresh_token": "first"}) as kept,
         ):
             kept.save(Emulator({"acme-crm": {"refresh_token": "second"}}))
@@ -187,7 +187,7 @@ def report(outcome: str, code: str | None = None) -> dict[str, Any]:
 
 
 class Refusals(Case):
-    """Through `local/run.py`, whose first half refuses before it installs, builds or requests."""
+    """Through `local/run.py`, which refuses before it builds or requests."""
 
     def run_with(self, **variables: str) -> str:
         answer = subprocess.run(
