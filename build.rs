@@ -1,4 +1,8 @@
-//! Embeds the declarations of `src/providers`: TOML for people, JSON for the program, so that the binary needs one parser.
+//! Writes two things that the program is compiled with: the declarations of `src/providers`, TOML for people and JSON for
+//! the program, so that the binary needs one parser; and a constant for each field of `schemas`, for what reads them.
+
+#[path = "build/fields.rs"]
+mod fields;
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -7,42 +11,52 @@ use std::{env, fs, io};
 
 use serde_json::{Map, Value};
 
-/// What a declaration holds for people only.
-const FOR_PEOPLE: [&str; 5] = ["version", "title", "documentation", "notes", "example"];
+use self::fields::Schemas;
 
-/// The version of the format.
-const VERSION: u64 = 1;
+const PROVIDERS: &str = "src/providers";
+const DEFINITION_SCHEMA: &str = "schemas/definition.schema.json";
+const PROVIDER_SCHEMA: &str = "schemas/provider.schema.json";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=src/providers");
-    let mut files =
-        fs::read_dir("src/providers")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, io::Error>>()?;
+    for read in ["build.rs", "build", PROVIDERS, DEFINITION_SCHEMA, PROVIDER_SCHEMA] {
+        println!("cargo::rerun-if-changed={read}");
+    }
+    let schemas = Schemas::read(&fs::read_to_string(DEFINITION_SCHEMA)?, &fs::read_to_string(PROVIDER_SCHEMA)?)?;
+    #[expect(clippy::disallowed_methods, reason = "cargo says here where a build script writes")]
+    let out_dir = env::var("OUT_DIR")?;
+    let out_dir = Path::new(&out_dir);
+    fs::write(out_dir.join("providers.rs"), providers(&schemas)?)?;
+    fs::write(out_dir.join("fields.rs"), schemas.constants().map_err(|error| format!("schemas: {error}"))?)?;
+    Ok(())
+}
+
+/// The names and declarations of all providers, as a Rust expression.
+fn providers(schemas: &Schemas) -> Result<String, Box<dyn Error>> {
+    let mut files = fs::read_dir(PROVIDERS)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, io::Error>>()?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
 
     let mut table = String::from("&[\n");
     for file in files {
-        let declaration = read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let declaration = read(&file, schemas).map_err(|error| format!("{}: {error}", file.display()))?;
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         writeln!(table, "    ({name:?}, {:?}),", Value::Object(declaration).to_string())?;
     }
     table.push_str("]\n");
-    #[expect(clippy::disallowed_methods, reason = "cargo says here where a build script writes")]
-    let out_dir = env::var("OUT_DIR")?;
-    fs::write(Path::new(&out_dir).join("providers.rs"), table)?;
-    Ok(())
+    Ok(table)
 }
 
 /// The members of a declaration that the program needs.
-fn read(file: &Path) -> Result<Map<String, Value>, Box<dyn Error>> {
+fn read(file: &Path, schemas: &Schemas) -> Result<Map<String, Value>, Box<dyn Error>> {
     let mut declaration: Map<String, Value> = toml::from_str(&fs::read_to_string(file)?)?;
-    if declaration.get("version").and_then(Value::as_u64) != Some(VERSION) {
-        return Err(format!("version must be {VERSION}").into());
+    let version = declaration.remove("version");
+    if version.as_ref() != schemas.version() {
+        return Err(format!("version must be {}", schemas.version().unwrap_or(&Value::Null)).into());
     }
     let grants = declaration.get_mut("grants").and_then(Value::as_object_mut);
     for grant in grants.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
-        grant.retain(|field, _| !FOR_PEOPLE.contains(&field.as_str()));
+        grant.retain(|field, _| !schemas.is_for_people(field));
     }
-    declaration.retain(|field, _| !FOR_PEOPLE.contains(&field.as_str()));
+    declaration.retain(|field, _| !schemas.is_for_people(field));
     Ok(declaration)
 }

@@ -17,9 +17,6 @@ pub const CLIENT_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-
 /// The grant type whose credential is an assertion (RFC 7523 section 2.1).
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// How long an assertion is valid by default. Servers accept a few minutes; the rest is room for their clocks.
-pub const DEFAULT_LIFETIME: TimeDelta = TimeDelta::minutes(4);
-
 /// The longest that a definition may have an assertion be valid.
 pub const LONGEST_LIFETIME: TimeDelta = TimeDelta::minutes(5);
 
@@ -150,7 +147,7 @@ mod tests {
             audience: None,
             scope: None,
             claims: Vec::new(),
-            lifetime: DEFAULT_LIFETIME,
+            lifetime: TimeDelta::minutes(4),
             certificate: None,
         }
     }

@@ -6,10 +6,15 @@
 mod catalog;
 mod client;
 mod definition;
-mod dialect;
 mod fields;
 mod flow;
+mod forms;
+mod hash;
+mod json;
+mod parameters;
 mod roster;
+mod schema;
+mod sections;
 
 use std::fmt;
 
@@ -27,9 +32,9 @@ use crate::domain::provider::dialect::{ErrorRule, RefreshRules, RequestForm, Res
 use crate::domain::redact;
 
 /// Default of `min_ttl`.
-pub const DEFAULT_MIN_TTL: TimeDelta = TimeDelta::minutes(10);
+pub const DEFAULT_MIN_TTL: TimeDelta = schema::definition::MIN_TTL.default;
 /// Default of `default_expires_in`.
-pub const DEFAULT_EXPIRES_IN: TimeDelta = TimeDelta::hours(1);
+pub const DEFAULT_EXPIRES_IN: TimeDelta = schema::definition::DEFAULT_EXPIRES_IN.default;
 
 /// Parameters that are never secret (RFC 8693 section 2.1, RFC 8707 section 2); all others may be.
 const PUBLIC_PARAMS: [&str; 2] = ["audience", "resource"];
@@ -83,9 +88,9 @@ pub enum Endpoint {
     },
 }
 
-/// What a token request is made with, besides the client.
-#[derive(Debug, Clone)]
-pub enum Credential {
+/// What a token request is made with, besides the client. `Credential<()>` says which one, before an assertion is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential<A = Box<Assertion>> {
     /// Nothing: the client asks for itself (RFC 6749 section 4.4).
     None,
     /// The current refresh token (RFC 6749 section 6).
@@ -93,7 +98,7 @@ pub enum Credential {
     /// The current access token: it refreshes itself, or is exchanged for another.
     AccessToken,
     /// A signed assertion (RFC 7523 section 2.1).
-    Assertion(Box<Assertion>),
+    Assertion(A),
 }
 
 /// The value of a further request parameter. It may be a secret.
@@ -236,10 +241,10 @@ pub struct Definition {
 impl Definition {
     /// Reads one definition. `Ok(None)`: it is switched off (`"enabled": false`), whatever else it says.
     pub fn parse(json: &str, plain_http: PlainHttp) -> Result<Option<Self>, SourceError> {
-        let (members, twice) = fields::read_object(json)?;
+        let (members, twice) = json::read_object(json)?;
         definition::read(members, &twice, plain_http).map_err(|faults| {
             // Names of grants and the like are whatever the secret says.
-            let message = redact::printable(&faults.join("; "), usize::MAX);
+            let message = redact::printable(&faults.joined(), usize::MAX);
             SourceError::new(ErrorCode::DefinitionInvalid, message)
         })
     }

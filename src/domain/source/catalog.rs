@@ -6,7 +6,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
 
-use super::fields::{Members, not_an_object};
+use super::json::{Members, not_an_object};
 use super::{Definition, PlainHttp, Roster, Source, SourceName};
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::redact;

@@ -5,14 +5,10 @@ use jsonwebtoken::Algorithm;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::fields::Fields;
+use super::fields::{Faults, Fields};
+use super::schema::{Choices, ChoicesOrDefault, assertion, definition};
 use super::{ClientAuthentication, Tls};
-use crate::domain::assertion::{Assertion, DEFAULT_LIFETIME, LONGEST_LIFETIME, SigningKey};
-
-const ASSERTION: [&str; 4] = ["claims", "lifetime", "scope", "subject"];
-
-/// Claims that an assertion has anyway.
-const RESERVED_CLAIMS: [&str; 8] = ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "scope"];
+use crate::domain::assertion::{Assertion, LONGEST_LIFETIME, SigningKey};
 
 /// The methods of `token_endpoint_auth_method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +20,15 @@ pub(super) enum AuthenticationMethod {
     None,
 }
 
+const METHODS: Choices<AuthenticationMethod> = definition::TOKEN_ENDPOINT_AUTH_METHOD.meaning(&[
+    ("client_secret_basic", AuthenticationMethod::Basic),
+    ("client_secret_post", AuthenticationMethod::Post),
+    ("private_key_jwt", AuthenticationMethod::PrivateKeyJwt),
+    ("tls_client_auth", AuthenticationMethod::MutualTls),
+    ("self_signed_tls_client_auth", AuthenticationMethod::MutualTls),
+    ("none", AuthenticationMethod::None),
+]);
+
 /// Whom an assertion is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subject {
@@ -31,6 +36,18 @@ enum Subject {
     Nobody,
     Required,
 }
+
+const SUBJECTS: ChoicesOrDefault<Subject> = assertion::SUBJECT.meaning(&[
+    ("client", Subject::Client),
+    ("none", Subject::Nobody),
+    ("required", Subject::Required),
+]);
+
+const ALGORITHMS: Choices<Algorithm> = definition::ASSERTION_ALGORITHM.meaning(&[
+    ("RS256", Algorithm::RS256),
+    ("PS256", Algorithm::PS256),
+    ("ES256", Algorithm::ES256),
+]);
 
 /// What assertions say and are signed with, read once: a key takes long to check.
 pub(super) struct AssertionForm {
@@ -46,141 +63,160 @@ pub(super) struct AssertionForm {
     key: Option<SigningKey>,
 }
 
-impl Fields {
-    pub(super) fn authentication_method(&mut self, default: AuthenticationMethod) -> Option<AuthenticationMethod> {
-        let methods = [
-            ("client_secret_basic", AuthenticationMethod::Basic),
-            ("client_secret_post", AuthenticationMethod::Post),
-            ("private_key_jwt", AuthenticationMethod::PrivateKeyJwt),
-            ("tls_client_auth", AuthenticationMethod::MutualTls),
-            ("self_signed_tls_client_auth", AuthenticationMethod::MutualTls),
-            ("none", AuthenticationMethod::None),
-        ];
-        if self.has("token_endpoint_auth_method") {
-            self.choice("token_endpoint_auth_method", &methods)
-        } else {
-            Some(default)
+/// `token_endpoint_auth_method`.
+pub(super) fn authentication_method(
+    of: &Fields<'_>,
+    default: AuthenticationMethod,
+) -> Result<AuthenticationMethod, Faults> {
+    let mut fields = of.part();
+    let method =
+        if fields.has(definition::TOKEN_ENDPOINT_AUTH_METHOD) { fields.choice(&METHODS) } else { Some(default) };
+    fields.finish_some(method)
+}
+
+/// `client_id`, which some requests do without.
+pub(super) fn client_id(of: &Fields<'_>, is_required: bool) -> Result<Option<String>, Faults> {
+    let mut fields = of.part();
+    let client_id = fields.either(definition::CLIENT_ID, definition::API_KEY);
+    if is_required && !fields.has(definition::API_KEY) {
+        fields.required(definition::CLIENT_ID);
+    }
+    fields.finish(client_id)
+}
+
+/// How the client authenticates by a method; `None`: the method has a fault.
+pub(super) fn authentication(
+    of: &Fields<'_>,
+    method: Option<AuthenticationMethod>,
+    form: &AssertionForm,
+    client_id: Option<&str>,
+) -> Result<ClientAuthentication, Faults> {
+    let mut fields = of.part();
+    let secret = fields.either(definition::CLIENT_SECRET, definition::API_SECRET);
+    let mut require_secret = |method| {
+        if !fields.has(definition::API_SECRET) && !fields.has(definition::CLIENT_SECRET) {
+            fields.fault(definition::CLIENT_SECRET, format_args!("is required for {method}"));
         }
-    }
-
-    pub(super) fn client_id(&mut self) -> Option<String> {
-        self.either("client_id", "api_key")
-    }
-
-    /// A client id that the request can't do without.
-    pub(super) fn require_client_id(&mut self) {
-        if !self.has("api_key") {
-            self.required("client_id");
+    };
+    let authentication = match method {
+        None => None,
+        Some(AuthenticationMethod::Basic) => {
+            require_secret("client_secret_basic");
+            secret.map(ClientAuthentication::Basic)
         }
-    }
-
-    pub(super) fn client_authentication(
-        &mut self,
-        method: AuthenticationMethod,
-        form: &AssertionForm,
-        client_id: Option<&str>,
-    ) -> Option<ClientAuthentication> {
-        let secret = self.either("client_secret", "api_secret").map(SecretString::from);
-        match method {
-            AuthenticationMethod::Basic | AuthenticationMethod::Post => {
-                if !self.has("api_secret") && !self.has("client_secret") {
-                    let method = if method == AuthenticationMethod::Basic { "basic" } else { "post" };
-                    self.fault("client_secret", format_args!("is required for client_secret_{method}"));
+        Some(AuthenticationMethod::Post) => {
+            require_secret("client_secret_post");
+            secret.map(ClientAuthentication::Post)
+        }
+        Some(AuthenticationMethod::PrivateKeyJwt) => {
+            let assertion = form.assertion(of, client_id, None, "private_key_jwt");
+            fields.keep(assertion).map(|assertion| ClientAuthentication::PrivateKeyJwt(Box::new(assertion)))
+        }
+        Some(AuthenticationMethod::MutualTls) => {
+            for field in [definition::CERTIFICATE, definition::PRIVATE_KEY] {
+                if !fields.has(field) {
+                    fields.fault(field, "is required for tls_client_auth and self_signed_tls_client_auth");
                 }
-                secret.map(match method {
-                    AuthenticationMethod::Basic => ClientAuthentication::Basic,
-                    _ => ClientAuthentication::Post,
-                })
             }
-            AuthenticationMethod::PrivateKeyJwt => {
-                let assertion = self.assertion(form, client_id, None, "private_key_jwt")?;
-                Some(ClientAuthentication::PrivateKeyJwt(Box::new(assertion)))
+            Some(ClientAuthentication::MutualTls)
+        }
+        Some(AuthenticationMethod::None) => Some(ClientAuthentication::None),
+    };
+    fields.finish_some(authentication)
+}
+
+/// `assertion`, and what it is made of: both are checked whether an assertion is made or not. `audience`: what
+/// `assertion_audience` is with its placeholders filled, if it has any.
+pub(super) fn assertion_form(of: &Fields<'_>, audience: Option<String>) -> (AssertionForm, Faults) {
+    let mut section = of.section(definition::ASSERTION);
+    let lifetime = section.get_or_default(assertion::LIFETIME);
+    if lifetime > LONGEST_LIFETIME {
+        section.fault(assertion::LIFETIME, "must be at most 5m");
+    }
+    let mut claims = Vec::new();
+    for (name, value) in section.object(assertion::CLAIMS) {
+        match value {
+            _ if assertion::CLAIMS.form.reserved.contains(&name.as_str()) => {
+                section.fault(assertion::CLAIMS, format_args!("can't hold `{name}`, which the assertion has anyway"));
             }
-            AuthenticationMethod::MutualTls => {
-                for field in ["certificate", "private_key"] {
-                    if !self.has(field) {
-                        self.fault(field, "is required for tls_client_auth and self_signed_tls_client_auth");
-                    }
-                }
-                Some(ClientAuthentication::MutualTls)
-            }
-            AuthenticationMethod::None => Some(ClientAuthentication::None),
+            Value::String(value) => claims.push((name.clone(), value.clone())),
+            _ => section.fault(assertion::CLAIMS, "must be an object of strings"),
         }
     }
+    let subject_rule = section.choice_or_default(&SUBJECTS);
+    let scope_is_claim = section.get_or_default(assertion::SCOPE);
 
-    /// `assertion`: what a signed JWT says. What it is made of is checked here, whether one is made or not.
-    pub(super) fn assertion_form(&mut self) -> AssertionForm {
-        let mut section = self.section_or_empty("assertion", &ASSERTION);
-        let subjects = [("client", Subject::Client), ("none", Subject::Nobody), ("required", Subject::Required)];
-        let lifetime = section.duration("lifetime", TimeDelta::seconds(1));
-        if lifetime.is_some_and(|lifetime| lifetime > LONGEST_LIFETIME) {
-            section.fault("lifetime", "must be at most 5m");
-        }
-        let mut claims = Vec::new();
-        for (name, value) in section.object("claims") {
-            match value {
-                _ if RESERVED_CLAIMS.contains(&name.as_str()) => {
-                    section.fault("claims", format_args!("can't hold `{name}`, which the assertion has anyway"));
-                }
-                Value::String(value) => claims.push((name, value)),
-                _ => section.fault("claims", "must be an object of strings"),
-            }
-        }
-        let subject_rule = section.choice("subject", &subjects).unwrap_or(Subject::Client);
-        let scope_is_claim = section.boolean("scope").unwrap_or(false);
-        self.absorb(section);
-        AssertionForm {
-            subject_rule,
-            scope_is_claim,
-            lifetime: lifetime.unwrap_or(DEFAULT_LIFETIME),
-            claims,
-            key_id: self.string("key_id"),
-            audience: self.string("assertion_audience"),
-            subject: self.string("assertion_subject"),
-            certificate: self.certificates("certificate").and_then(|chain| chain.first().map(|leaf| leaf.to_vec())),
-            key: self.signing_key(),
-        }
-    }
+    let mut fields = of.part();
+    fields.keep(section.finish(()));
+    let key_id = fields.get(definition::KEY_ID);
+    let written_audience = fields.get(definition::ASSERTION_AUDIENCE);
+    let subject = fields.get(definition::ASSERTION_SUBJECT);
+    let certificate = fields.certificates(definition::CERTIFICATE);
+    let form = AssertionForm {
+        subject_rule,
+        scope_is_claim,
+        lifetime,
+        claims,
+        key_id,
+        audience: audience.or(written_audience),
+        subject,
+        certificate: certificate.and_then(|chain| chain.first().map(|leaf| leaf.to_vec())),
+        key: fields.signing_key(),
+    };
+    fields.finish_read(form)
+}
 
+impl AssertionForm {
     /// An assertion; `purpose` is what its key is required for.
     pub(super) fn assertion(
-        &mut self,
-        form: &AssertionForm,
+        &self,
+        of: &Fields<'_>,
         client_id: Option<&str>,
         scope: Option<&str>,
         purpose: &str,
-    ) -> Option<Assertion> {
-        if form.subject_rule == Subject::Required && !self.has("assertion_subject") {
-            self.fault("assertion_subject", "is required: for whom a token is asked");
+    ) -> Result<Assertion, Faults> {
+        let mut fields = of.part();
+        if self.subject_rule == Subject::Required && !fields.has(definition::ASSERTION_SUBJECT) {
+            fields.fault(definition::ASSERTION_SUBJECT, "is required: for whom a token is asked");
         }
-        if !self.has("private_key") {
-            self.fault("private_key", format_args!("is required for {purpose}"));
+        if !fields.has(definition::PRIVATE_KEY) {
+            fields.fault(definition::PRIVATE_KEY, format_args!("is required for {purpose}"));
         }
-        let of_client = if form.subject_rule == Subject::Client { client_id.map(str::to_owned) } else { None };
-        Some(Assertion {
-            key: form.key.clone()?,
-            key_id: form.key_id.clone(),
-            issuer: client_id?.to_owned(),
-            subject: form.subject.clone().or(of_client),
-            audience: form.audience.clone(),
-            scope: scope.filter(|_| form.scope_is_claim).map(str::to_owned),
-            claims: form.claims.clone(),
-            lifetime: form.lifetime,
-            certificate: form.certificate.clone(),
-        })
+        let assertion = self.key.clone().zip(client_id).map(|(key, client_id)| Assertion {
+            key,
+            key_id: self.key_id.clone(),
+            issuer: client_id.to_owned(),
+            subject: self
+                .subject
+                .clone()
+                .or_else(|| (self.subject_rule == Subject::Client).then(|| client_id.to_owned())),
+            audience: self.audience.clone(),
+            scope: scope.filter(|_| self.scope_is_claim).map(str::to_owned),
+            claims: self.claims.clone(),
+            lifetime: self.lifetime,
+            certificate: self.certificate.clone(),
+        });
+        fields.finish_some(assertion)
     }
+}
 
+impl Fields<'_> {
     fn signing_key(&mut self) -> Option<SigningKey> {
-        let algorithms = [("RS256", Algorithm::RS256), ("PS256", Algorithm::PS256), ("ES256", Algorithm::ES256)];
-        let algorithm = self.choice("assertion_algorithm", &algorithms);
-        let pem = self.pem("private_key")?;
-        SigningKey::from_pem(&pem, algorithm).map_err(|error| self.fault("private_key", error)).ok()
+        let algorithm = self.choice(&ALGORITHMS);
+        let pem = self.get(definition::PRIVATE_KEY)?;
+        SigningKey::from_pem(&pem, algorithm).map_err(|error| self.fault(definition::PRIVATE_KEY, error)).ok()
     }
+}
 
-    /// Connection settings; the certificate is presented in the handshake with a method of mutual TLS only.
-    pub(super) fn tls(&mut self, mutual: bool) -> Tls {
-        let identity = if mutual { self.pem("certificate").zip(self.pem("private_key")) } else { None };
-        let ca_certificate = self.certificates("ca_certificate").and_then(|_| self.pem("ca_certificate"));
-        Tls { ca_certificate, identity: identity.map(|(certificate, key)| (certificate, SecretString::from(key))) }
-    }
+/// Connection settings; the certificate is presented in the handshake with a method of mutual TLS only.
+pub(super) fn tls(of: &Fields<'_>, mutual: bool) -> Result<Tls, Faults> {
+    let mut fields = of.part();
+    let identity = if mutual {
+        fields.get(definition::CERTIFICATE).zip(fields.get(definition::PRIVATE_KEY).map(SecretString::from))
+    } else {
+        None
+    };
+    let authority = fields.certificates(definition::CA_CERTIFICATE);
+    let ca_certificate = authority.and_then(|_| fields.get(definition::CA_CERTIFICATE));
+    fields.finish(Tls { ca_certificate, identity })
 }

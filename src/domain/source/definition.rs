@@ -3,119 +3,23 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
-use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::fields::{Fields, nearest, write_canonical};
-use super::flow::{GrantCredential, Role};
-use super::{
-    ClientAuthentication, DEFAULT_EXPIRES_IN, DEFAULT_MIN_TTL, Definition, Endpoint, Flow, PUBLIC_PARAMS, PlainHttp,
-    Seed,
-};
+use super::fields::{Faults, Fields, LONGEST_NAME, all_told, known_members, nearest};
+use super::flow::Role;
+use super::schema::{Choices, Field, Url as UrlForm, definition, grant};
+use super::{ClientAuthentication, Credential, Definition, Endpoint, Flow, PlainHttp, Seed, client, hash};
 use crate::domain::assertion::JWT_BEARER;
 use crate::domain::provider::{self, CUSTOM, Declaration};
 use crate::domain::redact;
 
-/// Every field of a definition.
-const FIELDS: [&str; 36] = [
-    "access_token",
-    "api_key",
-    "api_secret",
-    "assertion",
-    "assertion_algorithm",
-    "assertion_audience",
-    "assertion_subject",
-    "base_url",
-    "ca_certificate",
-    "certificate",
-    "client_id",
-    "client_secret",
-    "default_expires_in",
-    "enabled",
-    "errors",
-    "grant_type",
-    "grants",
-    "headers",
-    "issuer",
-    "key_id",
-    "min_ttl",
-    "owner",
-    "params",
-    "private_key",
-    "provider",
-    "refresh",
-    "refresh_token",
-    "request",
-    "response",
-    "runbook_url",
-    "scope",
-    "steps",
-    "token_endpoint",
-    "token_endpoint_auth_method",
-    "variables",
-    "verify_url",
-];
-
-/// Every field of a section of `grants`.
-const GRANT: [&str; 17] = [
-    "assertion",
-    "assertion_algorithm",
-    "assertion_audience",
-    "assertion_subject",
-    "credential",
-    "default_expires_in",
-    "errors",
-    "headers",
-    "params",
-    "refresh",
-    "request",
-    "required",
-    "response",
-    "scope",
-    "then",
-    "token_endpoint",
-    "token_endpoint_auth_method",
-];
-
-/// Every field of one of the `steps`.
-const STEP: [&str; 9] = [
-    "errors",
-    "grant_type",
-    "headers",
-    "params",
-    "request",
-    "response",
-    "scope",
-    "token_endpoint",
-    "token_endpoint_auth_method",
-];
-
-/// The fields that tell who the client is, in every step too.
-const CLIENT: [&str; 11] = [
-    "api_key",
-    "api_secret",
-    "assertion_algorithm",
-    "assertion_audience",
-    "assertion_subject",
-    "ca_certificate",
-    "certificate",
-    "client_id",
-    "client_secret",
-    "key_id",
-    "private_key",
-];
-
-/// Fields whose values may never leave the process, not even as a hash with which they could be guessed: whoever reads a
-/// token reads the published hash too, and may know all that goes into it but a password.
-const SECRET_FIELDS: [&str; 4] = ["client_secret", "api_secret", "private_key", "headers"];
-
-/// Fields that say nothing of how a token is got: another value makes nothing due, and ends no wait.
-const FIELDS_FOR_PEOPLE: [&str; 2] = ["owner", "runbook_url"];
-
-/// Secret fields whose change makes a token due, so that their hash is published.
-const HASHED_FIELDS: [&str; 2] = ["access_token", "refresh_token"];
+const CREDENTIALS: Choices<Credential<()>> = grant::CREDENTIAL.meaning(&[
+    ("none", Credential::None),
+    ("refresh_token", Credential::RefreshToken),
+    ("access_token", Credential::AccessToken),
+    ("assertion", Credential::Assertion(())),
+]);
 
 /// Reads a definition's members, some of which may have been given `twice`; `Ok(None)`: it is switched off, whatever else
 /// it says. The error is all that is wrong.
@@ -123,26 +27,25 @@ pub(super) fn read(
     members: Map<String, Value>,
     twice: &[String],
     plain_http: PlainHttp,
-) -> Result<Option<Definition>, Vec<String>> {
-    let mut written = Fields::written(members, &FIELDS);
-    if written.values().get("enabled") == Some(&Value::Bool(false)) && twice.is_empty() {
+) -> Result<Option<Definition>, Faults> {
+    let (values, unknown) = known_members(members, definition::NAMES);
+    if values.get(definition::ENABLED.name) == Some(&Value::Bool(false)) && twice.is_empty() {
         return Ok(None);
     }
+    let mut written = Fields::new(&values);
+    written.absorb(unknown);
     for name in twice {
-        written.fault(name, "is given twice");
+        written.fault_at(name, "is given twice");
     }
-    written.boolean("enabled");
-    let definition = Reader::new(&mut written, plain_http).definition(&mut written);
-    let faults = written.into_faults();
-    match definition {
-        Some(definition) if faults.is_empty() => Ok(Some(definition)),
-        _ => Err(faults),
-    }
+    written.get(definition::ENABLED);
+    let reader = written.keep_read(Reader::new(&values, plain_http));
+    let definition = written.keep(reader.definition(&values));
+    written.finish_some(definition).map(Some)
 }
 
 /// What is special about a grant type besides the fields that it lays over the others.
 struct GrantRules {
-    credential: GrantCredential,
+    credential: Credential<()>,
     then: Option<String>,
     /// Fields that a definition must have: `scope`, `params.account_id`.
     required: Vec<String>,
@@ -162,9 +65,8 @@ pub(super) struct Reader {
     written_grants: Map<String, Value>,
     /// The grant type that the provider means by default.
     default_grant_type: Option<String>,
-    /// Both laid over one another.
-    grants: Map<String, Value>,
-    steps: Option<Value>,
+    /// Grants and steps, with what was written laid over the declaration's.
+    parts: Map<String, Value>,
     /// `None`: a fault was noted.
     pub(super) variables: Option<BTreeMap<String, String>>,
     pub(super) base_url: Option<Url>,
@@ -173,86 +75,89 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    fn new(written: &mut Fields, plain_http: PlainHttp) -> Self {
-        let provider = written.string("provider");
+    /// The faults are those of what was read for all parts.
+    fn new(values: &Map<String, Value>, plain_http: PlainHttp) -> (Self, Faults) {
+        let mut written = Fields::new(values);
+        let provider = written.word(definition::PROVIDER);
         let declaration = provider.as_deref().map_or_else(|| Some(Declaration::new()), provider::find);
         if declaration.is_none() {
             written.unknown_provider();
         }
         let provider_unknown = declaration.is_none();
         let declared = declaration.unwrap_or_default();
-        let mut all = declared.clone();
-        provider::overlay(&mut all, written.values());
-        let without = |values: &Map<String, Value>| {
-            let mut values = values.clone();
-            values.retain(|name, _| !matches!(name.as_str(), "grants" | "steps" | "grant_type"));
-            values
+        let written_grants = written.object(definition::GRANTS).map(|(name, grant)| (name.clone(), grant.clone()));
+        let written_grants = written_grants.collect();
+        let declared_grants = declared.get(definition::GRANTS.name).and_then(Value::as_object).cloned();
+        let parts = [definition::GRANTS.name, definition::STEPS.name];
+        let only_parts = |values: &Map<String, Value>| some(values, |name| parts.contains(&name));
+        let without_parts = |values: &Map<String, Value>| {
+            some(values, |name| !parts.contains(&name) && name != definition::GRANT_TYPE.name)
         };
-        written.object("grants");
-        let grants =
-            |values: &Map<String, Value>| values.get("grants").and_then(Value::as_object).cloned().unwrap_or_default();
-        Self {
+        let default_grant_type = declared.get(definition::GRANT_TYPE.name).and_then(Value::as_str).map(str::to_owned);
+        let mut merged = only_parts(&declared);
+        provider::overlay(&mut merged, &only_parts(values));
+        let reader = Self {
             provider_unknown,
-            default_grant_type: declared.get("grant_type").and_then(Value::as_str).map(str::to_owned),
-            declared_grants: grants(&declared),
-            written_grants: grants(written.values()),
-            grants: grants(&all),
-            steps: all.get("steps").cloned(),
+            default_grant_type,
+            declared_grants: declared_grants.unwrap_or_default(),
+            written_grants,
+            parts: merged,
             variables: written.variables(provider.is_some()),
             base_url: written.base_url(provider.is_some(), plain_http),
             issuer: written.issuer(plain_http),
             plain_http,
-            declared: without(&declared),
-            written: without(written.values()),
+            declared: without_parts(&declared),
+            written: without_parts(values),
             provider,
-        }
+        };
+        written.finish_read(reader)
     }
 
-    /// `None` only if a fault was noted.
-    fn definition(&self, written: &mut Fields) -> Option<Definition> {
-        let steps = self.steps(written);
-        let grant_type = self.grant_type(written);
-        self.check_placeholders(written);
-        let rules = self.grant_rules(written, &grant_type);
-        let mut fields = Fields::new(self.values(&grant_type));
+    fn definition(&self, written: &Map<String, Value>) -> Result<Definition, Faults> {
+        let steps = self.steps();
+        let (grant_type, grant_type_faults) = self.grant_type(written);
+        let placeholders = self.check_placeholders();
+        let (rules, rules_faults) = self.grant_rules(&grant_type);
+        let then = self.refresh_flow(&rules, &grant_type);
+        let values = self.values(&grant_type);
+        let mut fields = Fields::new(&values);
         self.check_required(&mut fields, &rules.required);
-        let role = Role::Grant { grant_type: grant_type.clone(), credential: rules.credential };
-        let flow = self.flow(&mut fields, &role);
-        let then = rules.then.filter(|then| *then != grant_type).map(|then| self.refresh_flow(written, &then));
-        let seed = match rules.credential {
-            GrantCredential::RefreshToken => fields.seed("refresh_token").map(Seed::RefreshToken),
-            GrantCredential::AccessToken => fields.seed("access_token").map(Seed::AccessToken),
-            GrantCredential::None | GrantCredential::Assertion => None,
-        };
-        for field in HASHED_FIELDS {
-            fields.secret(field);
-        }
-        let min_ttl = fields.duration("min_ttl", TimeDelta::zero());
-        let default_expires_in = fields.duration("default_expires_in", TimeDelta::seconds(1));
-        let verify_url = fields.endpoint_url("verify_url", self.plain_http);
-        let owner = fields.line("owner");
-        let runbook_url = fields.link("runbook_url");
+        let flow = self.flow(&fields, &Role::Grant { grant_type, credential: rules.credential });
+        let flow = fields.keep(flow);
+        let seed = fields.seed(rules.credential);
+        let min_ttl = fields.get_or_default(definition::MIN_TTL);
+        let default_expires_in = fields.get_or_default(definition::DEFAULT_EXPIRES_IN);
+        let verify_url = fields.endpoint_url(definition::VERIFY_URL, self.plain_http);
+        let owner = fields.get(definition::OWNER);
+        let runbook_url = fields.get(definition::RUNBOOK_URL);
         let mutual = |flow: &Flow| matches!(flow.client_authentication, ClientAuthentication::MutualTls);
         let uses_mutual_tls = flow.iter().chain(then.iter().flatten()).chain(steps.iter().flatten()).any(mutual);
-        let tls = fields.tls(uses_mutual_tls);
-        written.absorb(fields);
-        Some(Definition {
-            flow: flow?,
-            then: match then {
-                Some(then) => Some(Box::new(then?)),
-                None => None,
-            },
-            steps: steps.into_iter().collect::<Option<_>>()?,
+        let tls = client::tls(&fields, uses_mutual_tls);
+        let tls = fields.keep(tls);
+        let main = fields.finish_some(flow.zip(tls));
+        all_told([
+            steps.as_ref().err(),
+            grant_type_faults.some(),
+            placeholders.as_ref().err(),
+            rules_faults.some(),
+            then.as_ref().err(),
+            main.as_ref().err(),
+        ])?;
+        let (flow, tls) = main?;
+        Ok(Definition {
+            flow,
+            then: then?.map(Box::new),
+            steps: steps?,
             seed,
             tls,
-            min_ttl: min_ttl.unwrap_or(DEFAULT_MIN_TTL),
-            default_expires_in: default_expires_in.unwrap_or(DEFAULT_EXPIRES_IN),
+            min_ttl,
+            default_expires_in,
             verify_url,
             plain_http: self.plain_http,
             owner,
             runbook_url,
-            public_sha256: sha256(&without_secrets(written.values())),
-            full_sha256: sha256(written.values()),
+            public_sha256: hash::public_sha256(written),
+            full_sha256: hash::full_sha256(written),
         })
     }
 
@@ -260,8 +165,9 @@ impl Reader {
     /// those of its own section for the grant. Error rules add up, the most specific first.
     fn values(&self, grant_type: &str) -> Map<String, Value> {
         let section = |grants: &Map<String, Value>| {
+            let rules = [grant::CREDENTIAL.name, grant::THEN.name, grant::REQUIRED.name];
             let mut section = grants.get(grant_type).and_then(Value::as_object).cloned().unwrap_or_default();
-            section.retain(|name, _| !matches!(name.as_str(), "credential" | "then" | "required"));
+            section.retain(|name, _| !rules.contains(&name.as_str()));
             section
         };
         let (declared, written) = (section(&self.declared_grants), section(&self.written_grants));
@@ -270,153 +176,160 @@ impl Reader {
         for layer in layers {
             provider::overlay(&mut values, layer);
         }
-        let rules: Vec<&Value> = layers.into_iter().rev().filter_map(|layer| layer.get("errors")).collect();
+        let errors = definition::ERRORS.name;
+        let rules: Vec<&Value> = layers.into_iter().rev().filter_map(|layer| layer.get(errors)).collect();
         if let Some(lists) = rules.into_iter().map(Value::as_array).collect::<Option<Vec<_>>>()
             && !lists.is_empty()
         {
-            values.insert("errors".to_owned(), lists.into_iter().flatten().cloned().collect());
+            values.insert(errors.to_owned(), lists.into_iter().flatten().cloned().collect());
         }
         values
     }
 
-    /// The grant type that is written, or the one that is meant. An unknown one is noted, and what is wrong besides is
+    fn grants(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.parts.get(definition::GRANTS.name).and_then(Value::as_object).into_iter().flatten()
+    }
+
+    /// The grant type that is written, or the one that is meant. An unknown one has a fault, and what is wrong besides is
     /// told as for a client's own.
-    fn grant_type(&self, written: &mut Fields) -> String {
-        let usual = ["client_credentials", "refresh_token", JWT_BEARER];
-        let known: Vec<&str> =
-            if self.grants.is_empty() { usual.to_vec() } else { self.grants.keys().map(String::as_str).collect() };
+    fn grant_type(&self, written: &Map<String, Value>) -> (String, Faults) {
+        let mut written = Fields::new(written);
+        let mut known: Vec<&str> = self.grants().map(|(name, _)| name.as_str()).collect();
+        if known.is_empty() {
+            known = vec!["client_credentials", "refresh_token", JWT_BEARER];
+        }
         let default = || self.default_grant_type.clone().unwrap_or_else(|| "client_credentials".to_owned());
-        let grant_type = if written.has("grant_type") {
-            let Some(grant_type) = written.string("grant_type") else { return default() };
+        let grant_type = if written.has(definition::GRANT_TYPE) {
+            let Some(grant_type) = written.get(definition::GRANT_TYPE) else { return written.finish_read(default()) };
             grant_type
-        } else if written.has("refresh_token") && known.contains(&"refresh_token") {
+        } else if written.has(definition::REFRESH_TOKEN) && known.contains(&"refresh_token") {
             "refresh_token".to_owned()
         } else {
             default()
         };
         if !known.contains(&grant_type.as_str()) {
             let names = known.join(" or ");
-            written.fault("grant_type", format_args!("must be {names}"));
+            written.fault(definition::GRANT_TYPE, format_args!("must be {names}"));
         }
-        grant_type
+        written.finish_read(grant_type)
     }
 
-    fn grant_rules(&self, written: &mut Fields, grant_type: &str) -> GrantRules {
+    /// The rules of a grant type; those of the others are checked too.
+    fn grant_rules(&self, grant_type: &str) -> (GrantRules, Faults) {
         let default = match grant_type {
-            "refresh_token" => GrantCredential::RefreshToken,
-            JWT_BEARER => GrantCredential::Assertion,
-            _ => GrantCredential::None,
+            "refresh_token" => Credential::RefreshToken,
+            JWT_BEARER => Credential::Assertion(()),
+            _ => Credential::None,
         };
-        let mut grants = Fields::new(Map::from_iter([("grants".to_owned(), Value::Object(self.grants.clone()))]));
+        let mut parts = Fields::new(&self.parts);
         let mut rules = GrantRules { credential: default, then: None, required: Vec::new() };
-        let names: Vec<&str> = self.grants.keys().map(String::as_str).collect();
-        let Some(mut all) = grants.section("grants", &names) else { return rules };
-        for name in &names {
-            let Some(mut grant) = all.section(name, &GRANT) else { continue };
-            let credentials = [
-                ("none", GrantCredential::None),
-                ("refresh_token", GrantCredential::RefreshToken),
-                ("access_token", GrantCredential::AccessToken),
-                ("assertion", GrantCredential::Assertion),
-            ];
-            let credential = grant.choice("credential", &credentials);
-            let then = grant.string("then");
-            if then.as_ref().is_some_and(|then| !self.grants.contains_key(then)) {
-                grant.fault("then", "must be another grant type of the same provider");
+        for (name, section) in self.grants() {
+            let place = format!("{}.{name}", definition::GRANTS.name);
+            let Some(mut grant) = parts.member(&place, section, grant::NAMES) else { continue };
+            let credential = grant.choice(&CREDENTIALS);
+            let then = grant.get(grant::THEN);
+            if then.as_ref().is_some_and(|then| !self.grants().any(|(known, _)| known == then)) {
+                grant.fault(grant::THEN, "must be another grant type of the same provider");
             }
-            let required = grant.strings("required");
-            if *name == grant_type {
+            let required = grant.get(grant::REQUIRED).unwrap_or_default();
+            if name == grant_type {
                 rules = GrantRules { credential: credential.unwrap_or(default), then, required };
             }
-            all.absorb(grant);
+            parts.keep(grant.finish(()));
         }
-        grants.absorb(all);
-        written.absorb(grants);
-        rules
+        parts.finish_read(rules)
     }
 
-    /// How an access token that refreshes itself is refreshed.
-    fn refresh_flow(&self, written: &mut Fields, grant_type: &str) -> Option<Flow> {
-        let mut fields = Fields::new(self.values(grant_type));
-        let role = Role::Grant { grant_type: grant_type.to_owned(), credential: GrantCredential::AccessToken };
-        let flow = self.flow(&mut fields, &role);
-        written.absorb(fields);
-        flow
+    /// How an access token that refreshes itself is refreshed, where that is another kind of request.
+    fn refresh_flow(&self, rules: &GrantRules, grant_type: &str) -> Result<Option<Flow>, Faults> {
+        let Some(then) = rules.then.as_ref().filter(|then| *then != grant_type) else { return Ok(None) };
+        let role = Role::Grant { grant_type: then.clone(), credential: Credential::AccessToken };
+        self.flow(&Fields::new(&self.values(then)), &role).map(Some)
     }
 
     /// Fields that this grant can't do without.
-    fn check_required(&self, fields: &mut Fields, required: &[String]) {
+    fn check_required(&self, fields: &mut Fields<'_>, required: &[String]) {
         let provider = self.provider.as_deref().unwrap_or(CUSTOM);
         for path in required {
-            let pointer = format!("/{}", path.replace('.', "/"));
-            if Value::Object(fields.values().clone()).pointer(&pointer).is_none() {
-                fields.fault(path, format_args!("is required by `{provider}`"));
+            if !fields.has_path(path) {
+                fields.fault_at(path, format_args!("is required by `{provider}`"));
             }
         }
     }
 
-    fn steps(&self, written: &mut Fields) -> Vec<Option<Flow>> {
-        let mut all = Fields::new(self.steps.iter().map(|steps| ("steps".to_owned(), steps.clone())).collect());
+    fn steps(&self) -> Result<Vec<Flow>, Faults> {
+        let mut parts = Fields::new(&self.parts);
         let mut flows = Vec::new();
-        for mut step in all.sections("steps", &STEP) {
+        for step in parts.sections(definition::STEPS) {
             let mut values = self.written.clone();
-            values.retain(|name, _| CLIENT.contains(&name.as_str()));
-            provider::overlay(&mut values, step.values());
-            step.replace_values(values);
-            flows.push(self.flow(&mut step, &Role::Step));
-            all.absorb(step);
+            values.retain(|name, _| definition::CLIENT.contains(&name.as_str()));
+            if let Some(over) = step.values() {
+                provider::overlay(&mut values, over);
+            }
+            let mut step = step.with_values(&values);
+            let flow = self.flow(&step, &Role::Step);
+            let flow = step.keep(flow);
+            flows.extend(parts.keep(step.finish_some(flow)));
         }
-        written.absorb(all);
-        flows
+        parts.finish(flows)
     }
 
     /// Every variable must fill something.
-    fn check_placeholders(&self, written: &mut Fields) {
-        let Some(provider) = &self.provider else { return };
-        let steps = self.steps.as_ref().and_then(Value::as_array).into_iter().flatten();
-        let sections = self.grants.values().chain(steps).filter_map(Value::as_object);
+    fn check_placeholders(&self) -> Result<(), Faults> {
+        let mut fields = Fields::new(&self.written);
+        let Some(provider) = &self.provider else { return Ok(()) };
+        let steps = self.parts.get(definition::STEPS.name).and_then(Value::as_array).into_iter().flatten();
+        let sections = self.grants().map(|(_, grant)| grant).chain(steps).filter_map(Value::as_object);
         let templates: Vec<&str> = [&self.declared, &self.written]
             .into_iter()
             .chain(sections)
-            .flat_map(|section| [section.get("token_endpoint"), section.get("assertion_audience")])
+            .flat_map(|section| {
+                [definition::TOKEN_ENDPOINT, definition::ASSERTION_AUDIENCE].map(|field| section.get(field.name))
+            })
             .filter_map(|template| template?.as_str())
             .collect();
         let unknown = self.variables.iter().flat_map(BTreeMap::keys).find(|name| {
             !templates.iter().any(|template| provider::placeholders(template).any(|known| known == **name))
         });
         if let Some(unknown) = unknown {
-            written.fault("variables", format_args!("`{provider}` has no placeholder {{{unknown}}}"));
+            fields.fault(definition::VARIABLES, format_args!("`{provider}` has no placeholder {{{unknown}}}"));
         }
+        fields.finish(())
     }
 }
 
+/// The members of an object whose names are wanted.
+fn some(values: &Map<String, Value>, wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
+    values.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// The fields that only a definition itself has.
-impl Fields {
+impl Fields<'_> {
     fn unknown_provider(&mut self) {
-        let name = self.values().get("provider").and_then(Value::as_str).unwrap_or_default().to_owned();
-        match nearest(&name, provider::names()) {
-            Some(known) => self.fault("provider", format_args!("is unknown; did you mean `{known}`?")),
-            None => self.fault("provider", format_args!("is unknown; `{CUSTOM}` is for one of your own")),
+        let name = self.values().and_then(|values| values.get(definition::PROVIDER.name)?.as_str()).unwrap_or_default();
+        match nearest(name, provider::names()) {
+            Some(known) => self.fault(definition::PROVIDER, format_args!("is unknown; did you mean `{known}`?")),
+            None => self.fault(definition::PROVIDER, format_args!("is unknown; `{CUSTOM}` is for one of your own")),
         }
     }
 
     /// Values go into host names and paths, so they can't hold anything that changes a URL's shape.
     fn variables(&mut self, has_provider: bool) -> Option<BTreeMap<String, String>> {
-        self.for_providers("variables", has_provider);
+        self.for_providers(definition::VARIABLES, has_provider);
         let mut variables = BTreeMap::new();
-        for (name, value) in self.object("variables") {
+        for (name, value) in self.object(definition::VARIABLES) {
             let allowed = |text: &str| {
                 !text.is_empty()
                     && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
                     && !text.bytes().all(|byte| byte == b'.')
             };
             match value {
-                Value::String(text) if allowed(&text) => {
-                    variables.insert(name, text);
+                Value::String(text) if allowed(text) => {
+                    variables.insert(name.clone(), text.clone());
                 }
                 _ => {
-                    let field = format!("variables.{}", redact::printable(&name, 64));
-                    self.fault(&field, "must be a string of letters, digits, `.`, `_` and `-`");
+                    let place = format!("{}.{}", definition::VARIABLES.name, redact::printable(name, LONGEST_NAME));
+                    self.fault_at(&place, "must be a string of letters, digits, `.`, `_` and `-`");
                     return None;
                 }
             }
@@ -425,22 +338,22 @@ impl Fields {
     }
 
     fn base_url(&mut self, has_provider: bool, plain_http: PlainHttp) -> Option<Url> {
-        self.for_providers("base_url", has_provider);
-        self.url_without_query("base_url", plain_http)
+        self.for_providers(definition::BASE_URL, has_provider);
+        self.url_without_query(definition::BASE_URL, plain_http)
     }
 
-    fn for_providers(&mut self, field: &str, has_provider: bool) {
-        if self.has(field) && !has_provider && !self.has("provider") {
+    fn for_providers<F: Copy>(&mut self, field: Field<F>, has_provider: bool) {
+        if self.has(field) && !has_provider && !self.has(definition::PROVIDER) {
             self.fault(field, "is for providers: give `provider` too");
         }
     }
 
     fn issuer(&mut self, plain_http: PlainHttp) -> Option<Endpoint> {
-        let url = self.url_without_query("issuer", plain_http)?;
-        self.string("issuer").map(|identifier| Endpoint::Issuer { identifier, url })
+        let url = self.url_without_query(definition::ISSUER, plain_http)?;
+        self.get(definition::ISSUER).map(|identifier| Endpoint::Issuer { identifier, url })
     }
 
-    fn url_without_query(&mut self, field: &str, plain_http: PlainHttp) -> Option<Url> {
+    fn url_without_query(&mut self, field: Field<UrlForm>, plain_http: PlainHttp) -> Option<Url> {
         let url = self.endpoint_url(field, plain_http)?;
         if url.query().is_some() {
             self.fault(field, "must not contain a query (?)");
@@ -449,57 +362,21 @@ impl Fields {
         Some(url)
     }
 
-    /// The first credential of a grant.
-    fn seed(&mut self, field: &str) -> Option<SecretString> {
-        self.required(field);
-        self.secret(field)
+    /// The first credential of a grant. The one that this grant does without is checked too.
+    fn seed(&mut self, credential: Credential<()>) -> Option<Seed> {
+        let seed = match credential {
+            Credential::RefreshToken => {
+                self.required(definition::REFRESH_TOKEN);
+                self.get(definition::REFRESH_TOKEN).map(Seed::RefreshToken)
+            }
+            Credential::AccessToken => {
+                self.required(definition::ACCESS_TOKEN);
+                self.get(definition::ACCESS_TOKEN).map(Seed::AccessToken)
+            }
+            Credential::None | Credential::Assertion(()) => None,
+        };
+        self.get(definition::ACCESS_TOKEN);
+        self.get(definition::REFRESH_TOKEN);
+        seed
     }
-}
-
-/// SHA-256 over the fields by name, hex.
-fn sha256(fields: &Map<String, Value>) -> String {
-    let mut canonical = String::new();
-    for (name, value) in fields.iter().collect::<BTreeMap<_, _>>() {
-        if FIELDS_FOR_PEOPLE.contains(&name.as_str()) {
-            continue;
-        }
-        canonical.push_str(name);
-        canonical.push('=');
-        if HASHED_FIELDS.contains(&name.as_str()) {
-            canonical.push_str(&redact::sha256_hex(value.as_str().unwrap_or_default().as_bytes()));
-        } else {
-            write_canonical(value, &mut canonical);
-        }
-        canonical.push('\n');
-    }
-    redact::sha256_hex(canonical.as_bytes())
-}
-
-/// A definition, or a section of it, without anything that may be secret.
-fn without_secrets(fields: &Map<String, Value>) -> Map<String, Value> {
-    let section = |value: &Value| match value {
-        Value::Object(section) => Value::Object(without_secrets(section)),
-        other => other.clone(),
-    };
-    let shown = fields.iter().filter(|(name, _)| !SECRET_FIELDS.contains(&name.as_str()));
-    shown
-        .filter_map(|(name, value)| {
-            let value = match (name.as_str(), value) {
-                ("params", Value::Object(params)) => {
-                    let public = params.iter().filter(|(name, _)| PUBLIC_PARAMS.contains(&name.as_str()));
-                    let public: Map<_, _> = public.map(|(name, value)| (name.clone(), value.clone())).collect();
-                    // One that is left out leaves no trace.
-                    (!public.is_empty()).then_some(Value::Object(public))?
-                }
-                ("grants", Value::Object(grants)) => {
-                    grants.iter().map(|(name, grant)| (name.clone(), section(grant))).collect()
-                }
-                ("steps", Value::Array(steps)) => steps.iter().map(section).collect(),
-                // A URL's query may hold an API key.
-                (_, Value::String(url)) if url.contains("://") => url.split('?').next().unwrap_or_default().into(),
-                (_, other) => other.clone(),
-            };
-            Some((name.clone(), value))
-        })
-        .collect()
 }

@@ -1,274 +1,202 @@
-//! The fields of a definition or of a section of it, one by one: their types and forms.
+//! The fields of one object, a definition or a section of it, each read in the form that its schema gives it, and all that
+//! is wrong with them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::TimeDelta;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use secrecy::SecretString;
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use url::Url;
 
-use super::{PlainHttp, parse_ascii_url, parse_endpoint_url};
-use crate::domain::duration;
-use crate::domain::error::{ErrorCode, SourceError};
-use crate::domain::provider::dialect::Pointer;
+use super::forms::{Form, FormWithDefault};
+use super::schema::{Choice, Choices, ChoicesOrDefault, Field, Mixed, Object, Pem, Section, Sections, Url};
+use super::{PlainHttp, parse_endpoint_url};
 use crate::domain::redact;
 
-/// Longest text that is shown to people as it is.
-const LONGEST_LINE: usize = 200;
-
 /// As much of a member's name as is shown.
-const LONGEST_NAME: usize = 64;
+pub(super) const LONGEST_NAME: usize = 64;
 
-const MUST_BE_AN_OBJECT: &str = "must be a JSON object";
+/// What is wrong, in the order in which it was found; each thing once, however often it was looked at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Faults(Vec<String>);
 
-/// The members of a JSON object in their order, repeated names included.
-pub(super) struct Members<T>(pub(super) Vec<(String, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor<T>(std::marker::PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for MembersVisitor<T> {
-            type Value = Members<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(map.size_hint().unwrap_or_default());
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(MembersVisitor(std::marker::PhantomData))
-    }
-}
-
-/// The members of a JSON object, and the names of those that stand twice in an object of it, at whatever depth
-/// (`params.audience`): of two, only the last would count, and nobody would hear of it.
-pub(super) fn read_object(json: &str) -> Result<(Map<String, Value>, Vec<String>), SourceError> {
-    let mut twice = Vec::new();
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    let value = WithoutLoss(&mut twice).deserialize(&mut deserializer).and_then(|value| {
-        deserializer.end()?;
-        Ok(value)
-    });
-    match value.map_err(|error| not_an_object(&error))? {
-        Value::Object(members) => Ok((members, twice)),
-        _ => Err(SourceError::new(ErrorCode::DefinitionInvalid, format!("the secret {MUST_BE_AN_OBJECT}"))),
-    }
-}
-
-/// Reads a value and notes where a member stands twice.
-struct WithoutLoss<'a>(&'a mut Vec<String>);
-
-impl WithoutLoss<'_> {
-    /// Puts a step before all places that were noted since there were `from` of them.
-    fn prefix(&mut self, from: usize, step: impl fmt::Display) {
-        for place in &mut self.0[from..] {
-            let dot = if place.starts_with('[') { "" } else { "." };
-            *place = format!("{step}{dot}{place}");
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for WithoutLoss<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for WithoutLoss<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        loop {
-            let noted = self.0.len();
-            let Some(value) = items.next_element_seed(WithoutLoss(self.0))? else { return Ok(Value::Array(values)) };
-            self.prefix(noted, format_args!("[{}]", values.len()));
-            values.push(value);
+impl Faults {
+    fn note(&mut self, fault: String) {
+        if !self.0.contains(&fault) {
+            self.0.push(fault);
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
-        let mut members = Map::new();
-        while let Some(name) = map.next_key::<String>()? {
-            let noted = self.0.len();
-            let value = map.next_value_seed(WithoutLoss(self.0))?;
-            self.prefix(noted, redact::printable(&name, LONGEST_NAME));
-            if members.contains_key(&name) {
-                self.0.push(redact::printable(&name, LONGEST_NAME));
-            }
-            members.insert(name, value);
-        }
-        Ok(Value::Object(members))
+    fn absorb(&mut self, others: Self) {
+        others.0.into_iter().for_each(|fault| self.note(fault));
+    }
+
+    /// They, if there are any.
+    pub(super) fn some(&self) -> Option<&Self> {
+        (!self.0.is_empty()).then_some(self)
+    }
+
+    /// All of them in one line.
+    pub(super) fn joined(&self) -> String {
+        self.0.join("; ")
     }
 }
 
-/// Says why a text is no JSON object. serde's words for type errors repeat the value, so they are not used.
-pub(super) fn not_an_object(error: &serde_json::Error) -> SourceError {
-    let reason = match error.classify() {
-        serde_json::error::Category::Data => MUST_BE_AN_OBJECT.to_owned(),
-        _ => format!("is not JSON (line {}, column {})", error.line(), error.column()),
-    };
-    SourceError::new(ErrorCode::DefinitionInvalid, format!("the secret {reason}"))
+/// The faults of several parts as one error, in the order of the parts: whoever mends a definition learns all of them.
+pub(super) fn all_told<const N: usize>(parts: [Option<&Faults>; N]) -> Result<(), Faults> {
+    if parts.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let mut faults = Faults::default();
+    parts.into_iter().flatten().for_each(|part| faults.absorb(part.clone()));
+    Err(faults)
 }
 
-/// The fields of one object, and all that is wrong with them.
-pub(super) struct Fields {
+/// The fields of one object, and what reading them found wrong.
+pub(super) struct Fields<'a> {
     /// What goes before a field's name where it is told: `request.`.
     prefix: String,
-    values: Map<String, Value>,
-    faults: Vec<String>,
+    /// `None`: the object is not there, which is as good as an empty one.
+    values: Option<&'a Map<String, Value>>,
+    faults: Faults,
 }
 
-impl Fields {
-    pub(super) fn new(values: Map<String, Value>) -> Self {
-        Self { prefix: String::new(), values, faults: Vec::new() }
+impl<'a> Fields<'a> {
+    pub(super) fn new(values: &'a Map<String, Value>) -> Self {
+        Self { prefix: String::new(), values: Some(values), faults: Faults::default() }
     }
 
-    /// The members of a definition as it was written; a `null` counts as absent.
-    pub(super) fn written(members: Map<String, Value>, known: &[&str]) -> Self {
-        let mut fields = Self::new(Map::new());
-        for (name, value) in members {
-            if !known.contains(&name.as_str()) {
-                fields.unknown(&name, known);
-            } else if !value.is_null() {
-                fields.values.insert(name, value);
-            }
+    /// The same fields for another part of their reading, which has faults of its own.
+    pub(super) fn part(&self) -> Self {
+        Self { prefix: self.prefix.clone(), values: self.values, faults: Faults::default() }
+    }
+
+    /// Other values under the same name, with the faults that were found.
+    pub(super) fn with_values(self, values: &Map<String, Value>) -> Fields<'_> {
+        Fields { prefix: self.prefix, values: Some(values), faults: self.faults }
+    }
+
+    /// The fields of a member that is an object; none if it is not there.
+    pub(super) fn section(&self, field: Field<Section>) -> Self {
+        let empty = || self.nested(field.name, None, &[]);
+        match self.optional_section(field) {
+            Ok(section) => section.unwrap_or_else(empty),
+            Err(faults) => Self { faults, ..empty() },
         }
-        fields
     }
 
-    /// The members of a member; `None` if there is none.
-    pub(super) fn section(&mut self, name: &str, known: &[&str]) -> Option<Self> {
-        let Value::Object(members) = self.values.get(name)? else {
-            self.fault(name, "must be an object");
-            return None;
-        };
-        Some(self.nested(name, members.clone(), known))
+    /// The same; `None` if it is not there.
+    pub(super) fn optional_section(&self, field: Field<Section>) -> Result<Option<Self>, Faults> {
+        let Some(value) = self.value(field.name) else { return Ok(None) };
+        let mut part = self.part();
+        part.member(field.name, value, field.form.0).map(Some).ok_or(part.faults)
     }
 
-    /// The same, without members if it is not there or no object.
-    pub(super) fn section_or_empty(&mut self, name: &str, known: &[&str]) -> Self {
-        self.section(name, known).unwrap_or_else(|| self.nested(name, Map::new(), known))
-    }
-
-    /// The members of each object of a list.
-    pub(super) fn sections(&mut self, name: &str, known: &[&str]) -> Vec<Self> {
-        let items = match self.values.get(name) {
-            None => Vec::new(),
-            Some(Value::Array(items)) => items.clone(),
+    /// The fields of each object of a list.
+    pub(super) fn sections(&mut self, field: Field<Sections>) -> Vec<Self> {
+        let items = match self.value(field.name) {
+            None => &[],
+            Some(Value::Array(items)) => items.as_slice(),
             Some(_) => {
-                self.fault(name, "must be a list of objects");
-                Vec::new()
+                self.fault(field, "must be a list of objects");
+                &[]
             }
         };
         let mut sections = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            let name = format!("{name}[{index}]");
-            match item {
-                Value::Object(members) => sections.push(self.nested(&name, members, known)),
-                _ => self.fault(&name, "must be an object"),
-            }
+        for (index, item) in items.iter().enumerate() {
+            sections.extend(self.member(&format!("{}[{index}]", field.name), item, field.form.0));
         }
         sections
     }
 
-    fn nested(&self, name: &str, members: Map<String, Value>, known: &[&str]) -> Self {
-        let mut section = Self { prefix: format!("{}{name}.", self.prefix), values: members, faults: Vec::new() };
-        let unknown: Vec<String> =
-            section.values.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
-        for name in unknown {
-            section.unknown(&name, known);
+    /// The fields of an object at that place. `None` only if a fault was noted.
+    pub(super) fn member(&mut self, place: &str, value: &'a Value, known: &[&str]) -> Option<Self> {
+        let Value::Object(members) = value else {
+            self.fault_at(place, "must be an object");
+            return None;
+        };
+        Some(self.nested(place, Some(members), known))
+    }
+
+    fn nested(&self, name: &str, members: Option<&'a Map<String, Value>>, known: &[&str]) -> Self {
+        let mut section =
+            Self { prefix: format!("{}{name}.", self.prefix), values: members, faults: Faults::default() };
+        for name in members.into_iter().flat_map(Map::keys).filter(|name| !known.contains(&name.as_str())) {
+            section.unknown(name, known);
         }
         section
     }
 
-    /// Takes over what is wrong with a section.
-    pub(super) fn absorb(&mut self, section: Self) {
-        section.faults.into_iter().for_each(|fault| self.note(fault));
+    /// Takes over what is wrong with a part.
+    pub(super) fn absorb(&mut self, faults: Faults) {
+        self.faults.absorb(faults);
     }
 
-    /// Each thing once, however often it is looked at.
-    fn note(&mut self, fault: String) {
-        if !self.faults.contains(&fault) {
-            self.faults.push(fault);
+    /// Takes over a part: its value, or what is wrong with it.
+    pub(super) fn keep<T>(&mut self, part: Result<T, Faults>) -> Option<T> {
+        part.map_err(|faults| self.absorb(faults)).ok()
+    }
+
+    /// The same for a part that has a value whatever is wrong with it.
+    pub(super) fn keep_read<T>(&mut self, (value, faults): (T, Faults)) -> T {
+        self.absorb(faults);
+        value
+    }
+
+    /// What was read, if nothing is wrong.
+    pub(super) fn finish<T>(self, value: T) -> Result<T, Faults> {
+        if self.faults.0.is_empty() { Ok(value) } else { Err(self.faults) }
+    }
+
+    /// The same for what could not be read: `None` only if it has a fault, which is noted here or by another part.
+    pub(super) fn finish_some<T>(self, value: Option<T>) -> Result<T, Faults> {
+        match value {
+            Some(value) => self.finish(value),
+            None => Err(self.faults),
         }
     }
 
+    /// What was read, and what is wrong: the other parts are checked against it all the same, so that all is told at once.
+    pub(super) fn finish_read<T>(self, value: T) -> (T, Faults) {
+        (value, self.faults)
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
+        self.values?.get(name)
+    }
+
     /// The members themselves.
-    pub(super) fn values(&self) -> &Map<String, Value> {
-        &self.values
-    }
-
-    /// Goes on with other members under the same name.
-    pub(super) fn replace_values(&mut self, values: Map<String, Value>) {
-        self.values = values;
-    }
-
-    /// Puts another text in a field's place.
-    pub(super) fn replace(&mut self, field: &str, text: String) {
-        self.values.insert(field.to_owned(), Value::from(text));
+    pub(super) fn values(&self) -> Option<&'a Map<String, Value>> {
+        self.values
     }
 
     /// Whether a field is there, of whatever type.
-    pub(super) fn has(&self, field: &str) -> bool {
-        self.values.contains_key(field)
+    pub(super) fn has<F: Copy, D: Copy>(&self, field: Field<F, D>) -> bool {
+        self.value(field.name).is_some()
     }
 
-    /// All that was found wrong.
-    pub(super) fn into_faults(self) -> Vec<String> {
-        self.faults
+    /// Whether there is a value at a path such as `params.account_id`.
+    pub(super) fn has_path(&self, path: &str) -> bool {
+        let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+        let value = self.value(first);
+        match rest {
+            Some(rest) => value.is_some_and(|value| value.pointer(&format!("/{}", rest.replace('.', "/"))).is_some()),
+            None => value.is_some(),
+        }
     }
 
-    pub(super) fn fault(&mut self, field: &str, reason: impl fmt::Display) {
-        self.note(format!("`{}{field}` {reason}", self.prefix));
+    pub(super) fn fault<F: Copy, D: Copy>(&mut self, field: Field<F, D>, reason: impl fmt::Display) {
+        self.fault_at(field.name, reason);
     }
 
-    pub(super) fn required(&mut self, field: &str) {
+    /// The same for a place within a field, `headers.Authorization`.
+    pub(super) fn fault_at(&mut self, place: &str, reason: impl fmt::Display) {
+        self.faults.note(format!("`{}{place}` {reason}", self.prefix));
+    }
+
+    pub(super) fn required<F: Copy, D: Copy>(&mut self, field: Field<F, D>) {
         // A fault with its value was told already.
-        if !self.has(field) {
-            self.fault(field, "is required");
+        if self.value(field.name).is_none() {
+            self.fault_at(field.name, "is required");
         }
     }
 
@@ -276,165 +204,81 @@ impl Fields {
         let nearest = nearest(name, known.iter().copied());
         let shown = redact::printable(name, LONGEST_NAME);
         match nearest {
-            Some(field) => self.fault(&shown, format_args!("is unknown; did you mean `{field}`?")),
-            None => self.fault(&shown, "is unknown"),
+            Some(field) => self.fault_at(&shown, format_args!("is unknown; did you mean `{field}`?")),
+            None => self.fault_at(&shown, "is unknown"),
         }
     }
 
-    /// A non-empty string without stray white space, which copying leaves behind and servers refuse.
-    pub(super) fn string(&mut self, field: &str) -> Option<String> {
-        let reason = match self.values.get(field)? {
-            Value::String(text) if text.is_empty() => "must not be empty",
-            Value::String(text) if text.trim() != text => "must not begin or end with white space",
-            Value::String(text) => return Some(text.clone()),
-            _ => "must be a string",
-        };
-        self.fault(field, reason);
-        None
+    /// The value of a field; `None` if it is not there, or has a fault.
+    pub(super) fn get<F: Form, D: Copy>(&mut self, field: Field<F, D>) -> Option<F::Value> {
+        field.form.read(self, field.name)
     }
 
-    /// A non-empty string, white space and all.
-    pub(super) fn text(&mut self, field: &str) -> Option<String> {
-        match self.values.get(field)? {
-            Value::String(text) if !text.is_empty() => return Some(text.clone()),
-            Value::String(_) => self.fault(field, "must not be empty"),
-            _ => self.fault(field, "must be a string"),
-        }
-        None
+    /// The same with the schema's default in its place.
+    pub(super) fn get_or_default<F: FormWithDefault>(&mut self, field: Field<F, F::Default>) -> F::Value {
+        field.form.read(self, field.name).unwrap_or_else(|| F::or(field.default))
     }
 
-    /// A string that is shown to people.
-    pub(super) fn line(&mut self, field: &str) -> Option<String> {
-        let line = self.string(field)?;
-        let unfit = |character: char| character.is_control() || redact::is_noncharacter(character);
-        if line.contains(unfit) || line.chars().count() > LONGEST_LINE {
-            self.fault(field, format_args!("must be one line of at most {LONGEST_LINE} characters"));
-            return None;
-        }
-        Some(line)
-    }
-
-    pub(super) fn secret(&mut self, field: &str) -> Option<SecretString> {
-        self.string(field).map(SecretString::from)
-    }
-
-    /// A PEM text; `\n` written out (a frequent slip of copying into JSON) is read as a line end.
-    pub(super) fn pem(&mut self, field: &str) -> Option<String> {
-        let pem = self.values.get(field)?.as_str().map(|pem| pem.replace("\\n", "\n"));
-        if pem.is_none() {
-            self.fault(field, "must be a string");
-        }
-        pem
+    /// A text as it stands there, of whatever form.
+    pub(super) fn unchecked_text<F: Copy>(&self, field: Field<F>) -> Option<&'a str> {
+        self.value(field.name)?.as_str()
     }
 
     /// A field under either of its two names.
-    pub(super) fn either(&mut self, field: &str, alias: &str) -> Option<String> {
-        if self.values.contains_key(field) && self.values.contains_key(alias) {
-            self.fault(alias, format_args!("is another name of `{field}`: give one"));
+    pub(super) fn either<F: Form>(&mut self, field: Field<F>, alias: Field<F>) -> Option<F::Value> {
+        if self.has(field) && self.has(alias) {
+            self.fault_at(alias.name, format_args!("is another name of `{}`: give one", field.name));
         }
-        if self.values.contains_key(field) { self.string(field) } else { self.string(alias) }
+        self.get(if self.has(field) { field } else { alias })
     }
 
-    pub(super) fn duration(&mut self, field: &str, least: TimeDelta) -> Option<TimeDelta> {
-        let text = self.string(field)?;
-        match duration::parse(&text) {
-            Ok(duration) if duration >= least => return Some(duration),
-            Ok(_) => self.fault(field, "must be longer"),
-            Err(error) => self.fault(field, error),
-        }
-        None
+    pub(super) fn endpoint_url(&mut self, field: Field<Url>, plain_http: PlainHttp) -> Option<url::Url> {
+        let text = self.text(field.name)?;
+        parse_endpoint_url(&text, plain_http).map_err(|reason| self.fault(field, reason)).ok()
     }
 
-    pub(super) fn endpoint_url(&mut self, field: &str, plain_http: PlainHttp) -> Option<Url> {
-        let text = self.string(field)?;
-        match parse_endpoint_url(&text, plain_http) {
-            Ok(url) => Some(url),
-            Err(reason) => {
-                self.fault(field, reason);
-                None
-            }
-        }
-    }
-
-    /// A URL for people to follow.
-    pub(super) fn link(&mut self, field: &str) -> Option<Url> {
-        let url = parse_ascii_url(&self.string(field)?).filter(|url| matches!(url.scheme(), "https" | "http"));
-        if url.is_none() {
-            self.fault(field, "must be a URL such as https://wiki.example.com/runbook");
-        }
-        url
-    }
-
-    pub(super) fn boolean(&mut self, field: &str) -> Option<bool> {
-        let value = self.values.get(field)?.as_bool();
-        if value.is_none() {
-            self.fault(field, "must be true or false");
-        }
-        value
-    }
-
-    /// One of a few words.
-    pub(super) fn choice<T: Copy>(&mut self, field: &str, choices: &[(&str, T)]) -> Option<T> {
-        let word = self.string(field)?;
-        let chosen = choices.iter().find(|(name, _)| *name == word).map(|(_, chosen)| *chosen);
+    /// What one of a few words means.
+    pub(super) fn choice<T: Copy>(&mut self, choices: &Choices<T>) -> Option<T> {
+        let word = self.text(choices.name)?;
+        let chosen = choices.meanings.iter().find(|(name, _)| *name == word).map(|(_, chosen)| *chosen);
         if chosen.is_none() {
-            let (last, others) = choices.split_last()?;
+            let (last, others) = choices.meanings.split_last()?;
             let others = others.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-            self.fault(field, format_args!("must be {others} or {}", last.0));
+            self.fault_at(choices.name, format_args!("must be {others} or {}", last.0));
         }
         chosen
     }
 
-    /// A name that may be empty, which means that there is none.
-    pub(super) fn name(&mut self, field: &str, default: &str) -> Option<String> {
-        let name = match self.values.get(field) {
-            None => default.to_owned(),
-            Some(Value::String(name)) => name.clone(),
-            Some(_) => {
-                self.fault(field, "must be a string");
-                return None;
-            }
-        };
-        (!name.is_empty()).then_some(name)
+    pub(super) fn choice_or_default<T: Copy>(&mut self, choices: &ChoicesOrDefault<T>) -> T {
+        self.choice(&choices.choices).unwrap_or(choices.default)
     }
 
-    pub(super) fn pointer(&mut self, field: &str) -> Option<Pointer> {
-        let Value::String(text) = self.values.get(field)? else {
-            self.fault(field, "must be a string");
-            return None;
-        };
-        let pointer = Pointer::parse(text);
-        if pointer.is_none() {
-            self.fault(field, "must be a path such as /data/access_token (a JSON Pointer, RFC 6901)");
-        }
-        pointer
+    /// One of a few words, which the caller judges.
+    pub(super) fn word(&mut self, field: Field<Choice>) -> Option<String> {
+        self.text(field.name)
     }
 
-    /// A list of strings; empty if it is not there.
-    pub(super) fn strings(&mut self, field: &str) -> Vec<String> {
-        let Some(value) = self.values.get(field) else { return Vec::new() };
-        let strings: Option<Vec<String>> =
-            value.as_array().and_then(|values| values.iter().map(|value| value.as_str().map(str::to_owned)).collect());
-        if strings.is_none() {
-            self.fault(field, "must be a list of strings");
-        }
-        strings.unwrap_or_default()
+    /// A value of one of several types, which the caller takes apart.
+    pub(super) fn mixed(&self, field: Field<Mixed>) -> Option<&'a Value> {
+        self.value(field.name)
     }
 
-    pub(super) fn object(&mut self, field: &str) -> Vec<(String, Value)> {
-        match self.values.get(field) {
-            None => Vec::new(),
-            Some(Value::Object(members)) => members.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+    /// The members of an object; none if it is not there.
+    pub(super) fn object(&mut self, field: Field<Object>) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
+        let members = match self.value(field.name) {
+            None => None,
+            Some(Value::Object(members)) => Some(members),
             Some(_) => {
                 self.fault(field, "must be an object");
-                Vec::new()
+                None
             }
-        }
+        };
+        members.into_iter().flatten()
     }
 
     /// The certificates of a PEM text, DER, at least one.
-    pub(super) fn certificates(&mut self, field: &str) -> Option<Vec<CertificateDer<'static>>> {
-        let pem = self.pem(field)?;
+    pub(super) fn certificates(&mut self, field: Field<Pem>) -> Option<Vec<CertificateDer<'static>>> {
+        let pem = self.get(field)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
         match chain {
             Ok(chain) if !chain.is_empty() => Some(chain),
@@ -444,6 +288,32 @@ impl Fields {
             }
         }
     }
+
+    /// A non-empty string without stray white space, which copying leaves behind and servers refuse.
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        let reason = match self.value(name)? {
+            Value::String(text) if text.is_empty() => "must not be empty",
+            Value::String(text) if text.trim() != text => "must not begin or end with white space",
+            Value::String(text) => return Some(text.clone()),
+            _ => "must be a string",
+        };
+        self.fault_at(name, reason);
+        None
+    }
+}
+
+/// The members of a definition as it was written, without those that no schema has; a `null` counts as absent.
+pub(super) fn known_members(members: Map<String, Value>, known: &[&str]) -> (Map<String, Value>, Faults) {
+    let mut fields = Fields { prefix: String::new(), values: None, faults: Faults::default() };
+    let mut values = Map::new();
+    for (name, value) in members {
+        if !known.contains(&name.as_str()) {
+            fields.unknown(&name, known);
+        } else if !value.is_null() {
+            values.insert(name, value);
+        }
+    }
+    (values, fields.faults)
 }
 
 /// What somebody may have meant.
@@ -453,21 +323,4 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         .min()
         .filter(|(distance, field)| *distance <= field.len() / 2)
         .map(|(_, field)| field)
-}
-
-/// JSON with the members of every object sorted, so that equal values have equal hashes.
-pub(super) fn write_canonical(value: &Value, into: &mut String) {
-    match value {
-        Value::Object(members) => {
-            into.push('{');
-            for (name, value) in members.iter().collect::<BTreeMap<_, _>>() {
-                into.push_str(&Value::from(name.as_str()).to_string());
-                into.push(':');
-                write_canonical(value, into);
-                into.push(',');
-            }
-            into.push('}');
-        }
-        other => into.push_str(&other.to_string()),
-    }
 }
