@@ -69,8 +69,8 @@ bench: tools ## Measure it beside a bare program and a peer, about ten minutes; 
 bench-instructions: tools ## Count instructions; fails if they grew by more than 5 % (COMMIT=1 takes them as they are)
 	@PATH="$(CURDIR)/$(VENV):$$PATH" PYTHONPATH=local python benches/instructions.py $(if $(COMMIT),--commit)
 
-docs: ## Write docs/providers.md anew, from src/providers and their fixtures
-	@UPDATE_DOCS=1 cargo test --locked --quiet --test it provider_docs
+docs: ## Write anew what follows from src/providers and schemas: docs/providers.md, the tables of fields, the schema's list of providers
+	@UPDATE_DOCS=1 cargo test --locked --quiet --test it _docs
 
 plan: ## Show what a deployment would change in your AWS account (infra/README.md)
 	@$(TERRAFORM) init -input=false && $(TERRAFORM) plan

@@ -271,10 +271,14 @@ impl Schemas {
 
 /// The form of a field and its constant: `pub(crate) const MIN_TTL: Field<Duration, TimeDelta> = ...`.
 fn constant(field: &Field<'_>) -> Result<(&'static str, String), Box<dyn Error>> {
+    if field.description().is_empty() {
+        return Err("it needs a description".into());
+    }
     let (form, value) = form(field)?;
     let (of_default, default) = match &field.schema.default {
         Some(default) => {
-            let (name, value) = self::default(form, default).ok_or_else(|| format!("no {form} can be {default}"))?;
+            let (name, value) =
+                constant_default(field, form, default).ok_or_else(|| format!("no {form} can be {default}"))?;
             (format!(", {name}"), value)
         }
         None => (String::new(), "()".to_owned()),
@@ -347,11 +351,12 @@ fn text_form(schema: &Schema) -> Result<(&'static str, String), Box<dyn Error>> 
 }
 
 /// A default: its type in Rust, and the value.
-fn default(form: &str, default: &Value) -> Option<(&'static str, String)> {
+fn constant_default(field: &Field<'_>, form: &str, default: &Value) -> Option<(&'static str, String)> {
     match (form, default) {
         ("Boolean", Value::Bool(default)) => Some(("bool", default.to_string())),
         ("Duration", Value::String(text)) => Some(("TimeDelta", format!("TimeDelta::seconds({})", seconds(text)?))),
         ("Path", Value::String(path)) => Some(("&'static str", format!("{:?}", path.strip_prefix('/')?))),
+        ("Choice", Value::String(word)) if !field.words().contains(&word.as_str()) => None,
         ("Choice" | "Name" | "Verbatim", Value::String(text)) => Some(("&'static str", format!("{text:?}"))),
         _ => None,
     }

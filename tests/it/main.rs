@@ -11,6 +11,7 @@ mod calls;
 mod conformance;
 mod definitions;
 mod faults;
+mod field_docs;
 mod grants;
 mod incidents;
 mod kills;

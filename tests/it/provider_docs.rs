@@ -59,16 +59,22 @@ struct Grant<'a> {
 
 #[test]
 fn the_page_of_providers_says_what_their_declarations_do() {
-    let page = page(&entries());
-    let path = Path::new(ROOT).join(FILE);
-    #[expect(clippy::disallowed_methods, reason = "`make docs` says so, to this test alone")]
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &page).expect("a file");
+    assert_written(FILE, &page(&entries()));
+}
+
+/// That a file says what it is wanted to; `make docs` writes it.
+#[track_caller]
+pub(crate) fn assert_written(file: &str, wanted: &str) {
+    let path = Path::new(ROOT).join(file);
+    let mut written = fs::read_to_string(&path).unwrap_or_default();
+    #[expect(clippy::disallowed_methods, reason = "`make docs` says so, to these tests alone")]
+    if written != wanted && std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, wanted).expect("a file");
+        wanted.clone_into(&mut written);
     }
-    let written = fs::read_to_string(&path).unwrap_or_default();
-    let other = written.lines().zip(page.lines()).position(|(written, wanted)| written != wanted);
+    let other = written.lines().zip(wanted.lines()).position(|(written, wanted)| written != wanted);
     let line = other.map_or_else(|| "its end".to_owned(), |index| format!("line {}", index + 1));
-    assert!(written == page, "{FILE} is out of date at {line}: run `make docs`");
+    assert!(written == wanted, "{file} is out of date at {line}: run `make docs`");
 }
 
 #[test]
