@@ -275,22 +275,22 @@ impl Definition {
         self.then.as_deref().filter(|_| next == Use::Later).unwrap_or(&self.flow)
     }
 
-    /// The credentials themselves.
-    pub fn credentials(&self) -> impl Iterator<Item = &str> {
+    /// The secrets of its clients, and the first credential of its grant.
+    fn client_and_grant_secrets(&self) -> impl Iterator<Item = &str> {
         let seed = self.seed.as_ref().map(|seed| seed.secret().expose_secret());
         self.flows().filter_map(Flow::client_secret).chain(seed)
     }
 
-    /// What is kept out of token documents: the credentials, and headers, which may be API keys. Parameters are not:
+    /// What is kept out of token documents: these secrets, and headers, which may be API keys. Parameters are not:
     /// a tenant's name is part of many a URL that jobs need.
     pub fn withheld(&self) -> impl Iterator<Item = &str> {
         let headers = self.flows().flat_map(|flow| &flow.headers).map(|(_, value)| value.expose_secret());
-        self.credentials().chain(headers)
+        self.client_and_grant_secrets().chain(headers)
     }
 
     /// Everything in the definition that must not be shown, for masking what a server echoes.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.credentials().chain(self.flows().flat_map(Flow::secrets))
+        self.client_and_grant_secrets().chain(self.flows().flat_map(Flow::secrets))
     }
 }
 

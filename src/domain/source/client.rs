@@ -134,7 +134,7 @@ pub(super) fn assertion_form(of: &Fields<'_>, audience: Option<String>) -> (Asse
         section.fault(assertion::LIFETIME, "must be at most 5m");
     }
     let mut claims = Vec::new();
-    for (name, value) in section.object(assertion::CLAIMS) {
+    for (name, value) in section.object(assertion::CLAIMS).into_iter().flatten() {
         match value {
             _ if assertion::CLAIMS.form.reserved.contains(&name.as_str()) => {
                 section.fault(assertion::CLAIMS, format_args!("can't hold `{name}`, which the assertion has anyway"));
@@ -182,21 +182,20 @@ impl AssertionForm {
         if !fields.has(definition::PRIVATE_KEY) {
             fields.fault(definition::PRIVATE_KEY, format_args!("is required for {purpose}"));
         }
-        let assertion = self.key.clone().zip(client_id).map(|(key, client_id)| Assertion {
-            key,
+        let (Some(key), Some(client_id)) = (&self.key, client_id) else { return fields.finish_some(None) };
+        fields.finish(())?;
+        let of_client = || (self.subject_rule == Subject::Client).then(|| client_id.to_owned());
+        Ok(Assertion {
+            key: key.clone(),
             key_id: self.key_id.clone(),
             issuer: client_id.to_owned(),
-            subject: self
-                .subject
-                .clone()
-                .or_else(|| (self.subject_rule == Subject::Client).then(|| client_id.to_owned())),
+            subject: self.subject.clone().or_else(of_client),
             audience: self.audience.clone(),
             scope: scope.filter(|_| self.scope_is_claim).map(str::to_owned),
             claims: self.claims.clone(),
             lifetime: self.lifetime,
             certificate: self.certificate.clone(),
-        });
-        fields.finish_some(assertion)
+        })
     }
 }
 
@@ -206,17 +205,15 @@ impl Fields<'_> {
         let pem = self.get(definition::PRIVATE_KEY)?;
         SigningKey::from_pem(&pem, algorithm).map_err(|error| self.fault(definition::PRIVATE_KEY, error)).ok()
     }
-}
 
-/// Connection settings; the certificate is presented in the handshake with a method of mutual TLS only.
-pub(super) fn tls(of: &Fields<'_>, mutual: bool) -> Result<Tls, Faults> {
-    let mut fields = of.part();
-    let identity = if mutual {
-        fields.get(definition::CERTIFICATE).zip(fields.get(definition::PRIVATE_KEY).map(SecretString::from))
-    } else {
-        None
-    };
-    let authority = fields.certificates(definition::CA_CERTIFICATE);
-    let ca_certificate = authority.and_then(|_| fields.get(definition::CA_CERTIFICATE));
-    fields.finish(Tls { ca_certificate, identity })
+    /// Connection settings; the certificate is presented in the handshake with a method of mutual TLS only.
+    pub(super) fn tls(&mut self, mutual: bool) -> Tls {
+        let identity = if mutual {
+            self.get(definition::CERTIFICATE).zip(self.get(definition::PRIVATE_KEY).map(SecretString::from))
+        } else {
+            None
+        };
+        let authority = self.certificates(definition::CA_CERTIFICATE);
+        Tls { ca_certificate: authority.and_then(|_| self.get(definition::CA_CERTIFICATE)), identity }
+    }
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::fields::{Faults, Fields, LONGEST_NAME, all_told, known_members, nearest};
+use super::fields::{Faults, Fields, LONGEST_NAME, known_members, nearest};
 use super::flow::Role;
 use super::schema::{Choices, Field, Url as UrlForm, definition, grant};
-use super::{ClientAuthentication, Credential, Definition, Endpoint, Flow, PlainHttp, Seed, client, hash};
+use super::{ClientAuthentication, Credential, Definition, Endpoint, Flow, PlainHttp, Seed, hash};
 use crate::domain::assertion::JWT_BEARER;
 use crate::domain::provider::{self, CUSTOM, Declaration};
 use crate::domain::redact;
@@ -33,14 +33,15 @@ pub(super) fn read(
         return Ok(None);
     }
     let mut written = Fields::new(&values);
-    written.absorb(unknown);
     for name in twice {
         written.fault_at(name, "is given twice");
     }
     written.get(definition::ENABLED);
-    let reader = written.keep_read(Reader::new(&values, plain_http));
-    let definition = written.keep(reader.definition(&values));
-    written.finish_some(definition).map(Some)
+    let mut faults = unknown;
+    faults.keep(written.finish(()));
+    let reader = faults.keep_read(Reader::new(&values, plain_http));
+    let definition = faults.keep(reader.definition(&values));
+    faults.finish(definition).map(Some)
 }
 
 /// What is special about a grant type besides the fields that it lays over the others.
@@ -66,7 +67,7 @@ pub(super) struct Reader {
     /// The grant type that the provider means by default.
     default_grant_type: Option<String>,
     /// Grants and steps, with what was written laid over the declaration's.
-    parts: Map<String, Value>,
+    grants_and_steps: Map<String, Value>,
     /// `None`: a fault was noted.
     pub(super) variables: Option<BTreeMap<String, String>>,
     pub(super) base_url: Option<Url>,
@@ -85,13 +86,18 @@ impl Reader {
         }
         let provider_unknown = declaration.is_none();
         let declared = declaration.unwrap_or_default();
-        let written_grants = written.object(definition::GRANTS).map(|(name, grant)| (name.clone(), grant.clone()));
-        let written_grants = written_grants.collect();
+        let written_grants = written.object(definition::GRANTS).cloned();
         let declared_grants = declared.get(definition::GRANTS.name).and_then(Value::as_object).cloned();
         let parts = [definition::GRANTS.name, definition::STEPS.name];
-        let only_parts = |values: &Map<String, Value>| some(values, |name| parts.contains(&name));
+        let only_parts = |values: &Map<String, Value>| {
+            let mut values = values.clone();
+            values.retain(|name, _| parts.contains(&name.as_str()));
+            values
+        };
         let without_parts = |values: &Map<String, Value>| {
-            some(values, |name| !parts.contains(&name) && name != definition::GRANT_TYPE.name)
+            let mut values = values.clone();
+            values.retain(|name, _| !parts.contains(&name.as_str()) && name != definition::GRANT_TYPE.name);
+            values
         };
         let default_grant_type = declared.get(definition::GRANT_TYPE.name).and_then(Value::as_str).map(str::to_owned);
         let mut merged = only_parts(&declared);
@@ -100,8 +106,8 @@ impl Reader {
             provider_unknown,
             default_grant_type,
             declared_grants: declared_grants.unwrap_or_default(),
-            written_grants,
-            parts: merged,
+            written_grants: written_grants.unwrap_or_default(),
+            grants_and_steps: merged,
             variables: written.variables(provider.is_some()),
             base_url: written.base_url(provider.is_some(), plain_http),
             issuer: written.issuer(plain_http),
@@ -114,16 +120,17 @@ impl Reader {
     }
 
     fn definition(&self, written: &Map<String, Value>) -> Result<Definition, Faults> {
-        let steps = self.steps();
-        let (grant_type, grant_type_faults) = self.grant_type(written);
-        let placeholders = self.check_placeholders();
-        let (rules, rules_faults) = self.grant_rules(&grant_type);
-        let then = self.refresh_flow(&rules, &grant_type);
+        let mut faults = Faults::default();
+        let steps = faults.keep(self.steps());
+        let grant_type = faults.keep_read(self.grant_type(written));
+        faults.keep(self.check_placeholders());
+        let rules = faults.keep_read(self.grant_rules(&grant_type));
+        let then = faults.keep(self.refresh_flow(&rules, &grant_type)).flatten();
         let values = self.values(&grant_type);
         let mut fields = Fields::new(&values);
         self.check_required(&mut fields, &rules.required);
-        let flow = self.flow(&fields, &Role::Grant { grant_type, credential: rules.credential });
-        let flow = fields.keep(flow);
+        let flow =
+            fields.keep(self.flow(&Fields::new(&values), &Role::Grant { grant_type, credential: rules.credential }));
         let seed = fields.seed(rules.credential);
         let min_ttl = fields.get_or_default(definition::MIN_TTL);
         let default_expires_in = fields.get_or_default(definition::DEFAULT_EXPIRES_IN);
@@ -131,23 +138,15 @@ impl Reader {
         let owner = fields.get(definition::OWNER);
         let runbook_url = fields.get(definition::RUNBOOK_URL);
         let mutual = |flow: &Flow| matches!(flow.client_authentication, ClientAuthentication::MutualTls);
-        let uses_mutual_tls = flow.iter().chain(then.iter().flatten()).chain(steps.iter().flatten()).any(mutual);
-        let tls = client::tls(&fields, uses_mutual_tls);
-        let tls = fields.keep(tls);
-        let main = fields.finish_some(flow.zip(tls));
-        all_told([
-            steps.as_ref().err(),
-            grant_type_faults.some(),
-            placeholders.as_ref().err(),
-            rules_faults.some(),
-            then.as_ref().err(),
-            main.as_ref().err(),
-        ])?;
-        let (flow, tls) = main?;
+        let uses_mutual_tls = flow.iter().chain(&then).chain(steps.iter().flatten()).any(mutual);
+        let tls = fields.tls(uses_mutual_tls);
+        faults.keep(fields.finish(()));
+        let (Some(flow), Some(steps)) = (flow, steps) else { return faults.finish(None) };
+        faults.finish(Some(()))?;
         Ok(Definition {
             flow,
-            then: then?.map(Box::new),
-            steps: steps?,
+            then: then.map(Box::new),
+            steps,
             seed,
             tls,
             min_ttl,
@@ -162,12 +161,12 @@ impl Reader {
     }
 
     /// The fields that count for a grant type: the declaration's, those of its section for the grant, the definition's,
-    /// those of its own section for the grant. Error rules add up, the most specific first.
+    /// those of its own section for the grant, of both sections without the grant's rules. Error rules add up, the most
+    /// specific first.
     fn values(&self, grant_type: &str) -> Map<String, Value> {
         let section = |grants: &Map<String, Value>| {
-            let rules = [grant::CREDENTIAL.name, grant::THEN.name, grant::REQUIRED.name];
             let mut section = grants.get(grant_type).and_then(Value::as_object).cloned().unwrap_or_default();
-            section.retain(|name, _| !rules.contains(&name.as_str()));
+            section.retain(|name, _| definition::NAMES.contains(&name.as_str()));
             section
         };
         let (declared, written) = (section(&self.declared_grants), section(&self.written_grants));
@@ -187,7 +186,7 @@ impl Reader {
     }
 
     fn grants(&self) -> impl Iterator<Item = (&String, &Value)> {
-        self.parts.get(definition::GRANTS.name).and_then(Value::as_object).into_iter().flatten()
+        self.grants_and_steps.get(definition::GRANTS.name).and_then(Value::as_object).into_iter().flatten()
     }
 
     /// The grant type that is written, or the one that is meant. An unknown one has a fault, and what is wrong besides is
@@ -221,7 +220,7 @@ impl Reader {
             JWT_BEARER => Credential::Assertion(()),
             _ => Credential::None,
         };
-        let mut parts = Fields::new(&self.parts);
+        let mut parts = Fields::new(&self.grants_and_steps);
         let mut rules = GrantRules { credential: default, then: None, required: Vec::new() };
         for (name, section) in self.grants() {
             let place = format!("{}.{name}", definition::GRANTS.name);
@@ -258,7 +257,7 @@ impl Reader {
     }
 
     fn steps(&self) -> Result<Vec<Flow>, Faults> {
-        let mut parts = Fields::new(&self.parts);
+        let mut parts = Fields::new(&self.grants_and_steps);
         let mut flows = Vec::new();
         for step in parts.sections(definition::STEPS) {
             let mut values = self.written.clone();
@@ -278,7 +277,7 @@ impl Reader {
     fn check_placeholders(&self) -> Result<(), Faults> {
         let mut fields = Fields::new(&self.written);
         let Some(provider) = &self.provider else { return Ok(()) };
-        let steps = self.parts.get(definition::STEPS.name).and_then(Value::as_array).into_iter().flatten();
+        let steps = self.grants_and_steps.get(definition::STEPS.name).and_then(Value::as_array).into_iter().flatten();
         let sections = self.grants().map(|(_, grant)| grant).chain(steps).filter_map(Value::as_object);
         let templates: Vec<&str> = [&self.declared, &self.written]
             .into_iter()
@@ -298,11 +297,6 @@ impl Reader {
     }
 }
 
-/// The members of an object whose names are wanted.
-fn some(values: &Map<String, Value>, wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
-    values.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
 /// The fields that only a definition itself has.
 impl Fields<'_> {
     fn unknown_provider(&mut self) {
@@ -317,7 +311,7 @@ impl Fields<'_> {
     fn variables(&mut self, has_provider: bool) -> Option<BTreeMap<String, String>> {
         self.for_providers(definition::VARIABLES, has_provider);
         let mut variables = BTreeMap::new();
-        for (name, value) in self.object(definition::VARIABLES) {
+        for (name, value) in self.object(definition::VARIABLES).into_iter().flatten() {
             let allowed = |text: &str| {
                 !text.is_empty()
                     && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))

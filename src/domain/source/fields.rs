@@ -26,29 +26,40 @@ impl Faults {
         }
     }
 
-    fn absorb(&mut self, others: Self) {
+    pub(super) fn absorb(&mut self, others: Self) {
         others.0.into_iter().for_each(|fault| self.note(fault));
     }
 
-    /// They, if there are any.
-    pub(super) fn some(&self) -> Option<&Self> {
-        (!self.0.is_empty()).then_some(self)
+    /// Takes over a part: its value, or what is wrong with it.
+    pub(super) fn keep<T>(&mut self, part: Result<T, Self>) -> Option<T> {
+        match part {
+            Ok(value) => Some(value),
+            Err(faults) => {
+                self.absorb(faults);
+                None
+            }
+        }
+    }
+
+    /// The same for a part that has a value whatever is wrong with it: the other parts are checked against it, so that
+    /// all is told at once.
+    pub(super) fn keep_read<T>(&mut self, (value, faults): (T, Self)) -> T {
+        self.absorb(faults);
+        value
+    }
+
+    /// What was put together of parts, if nothing is wrong. `None` only if one of them had faults.
+    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Self> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(self),
+        }
     }
 
     /// All of them in one line.
     pub(super) fn joined(&self) -> String {
         self.0.join("; ")
     }
-}
-
-/// The faults of several parts as one error, in the order of the parts: whoever mends a definition learns all of them.
-pub(super) fn all_told<const N: usize>(parts: [Option<&Faults>; N]) -> Result<(), Faults> {
-    if parts.iter().all(Option::is_none) {
-        return Ok(());
-    }
-    let mut faults = Faults::default();
-    parts.into_iter().flatten().for_each(|part| faults.absorb(part.clone()));
-    Err(faults)
 }
 
 /// The fields of one object, and what reading them found wrong.
@@ -126,36 +137,27 @@ impl<'a> Fields<'a> {
         section
     }
 
-    /// Takes over what is wrong with a part.
-    pub(super) fn absorb(&mut self, faults: Faults) {
-        self.faults.absorb(faults);
-    }
-
     /// Takes over a part: its value, or what is wrong with it.
     pub(super) fn keep<T>(&mut self, part: Result<T, Faults>) -> Option<T> {
-        part.map_err(|faults| self.absorb(faults)).ok()
+        self.faults.keep(part)
     }
 
     /// The same for a part that has a value whatever is wrong with it.
-    pub(super) fn keep_read<T>(&mut self, (value, faults): (T, Faults)) -> T {
-        self.absorb(faults);
-        value
+    pub(super) fn keep_read<T>(&mut self, part: (T, Faults)) -> T {
+        self.faults.keep_read(part)
     }
 
     /// What was read, if nothing is wrong.
     pub(super) fn finish<T>(self, value: T) -> Result<T, Faults> {
-        if self.faults.0.is_empty() { Ok(value) } else { Err(self.faults) }
+        self.faults.finish(Some(value))
     }
 
     /// The same for what could not be read: `None` only if it has a fault, which is noted here or by another part.
     pub(super) fn finish_some<T>(self, value: Option<T>) -> Result<T, Faults> {
-        match value {
-            Some(value) => self.finish(value),
-            None => Err(self.faults),
-        }
+        self.faults.finish(value)
     }
 
-    /// What was read, and what is wrong: the other parts are checked against it all the same, so that all is told at once.
+    /// What was read, and what is wrong with it.
     pub(super) fn finish_read<T>(self, value: T) -> (T, Faults) {
         (value, self.faults)
     }
@@ -263,17 +265,13 @@ impl<'a> Fields<'a> {
         self.value(field.name)
     }
 
-    /// The members of an object; none if it is not there.
-    pub(super) fn object(&mut self, field: Field<Object>) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
-        let members = match self.value(field.name) {
-            None => None,
-            Some(Value::Object(members)) => Some(members),
-            Some(_) => {
-                self.fault(field, "must be an object");
-                None
-            }
-        };
-        members.into_iter().flatten()
+    /// An object with members of any name.
+    pub(super) fn object(&mut self, field: Field<Object>) -> Option<&'a Map<String, Value>> {
+        let members = self.value(field.name)?.as_object();
+        if members.is_none() {
+            self.fault(field, "must be an object");
+        }
+        members
     }
 
     /// The certificates of a PEM text, DER, at least one.

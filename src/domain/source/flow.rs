@@ -3,7 +3,7 @@
 
 use super::client::{self, AssertionForm, AuthenticationMethod};
 use super::definition::Reader;
-use super::fields::{Faults, Fields, all_told};
+use super::fields::{Faults, Fields};
 use super::parameters;
 use super::schema::{definition, request};
 use super::sections::{self, RequestDefaults};
@@ -40,58 +40,43 @@ impl Role {
 impl Reader {
     /// One kind of token request.
     pub(super) fn flow(&self, fields: &Fields<'_>, role: &Role) -> Result<Flow, Faults> {
-        let endpoint = self.endpoint(fields, role);
-        let method = authentication_method(fields, role);
-        let known_method = method.as_ref().ok().copied();
-        let (request, request_faults) = request_form(fields, role, known_method);
-        let response = sections::response_form(fields);
-        let errors = sections::error_rules(fields);
-        let refresh = refresh_rules(fields, role);
-        let scope = parameters::scope(fields);
-        let client_id = client::client_id(fields, needs_client_id(role, known_method, &request));
-        let known_client_id = client_id.as_ref().ok().and_then(Option::as_deref);
-        let (form, form_faults) = self.assertion_form(fields, role, known_method);
-        let known_scope = scope.as_ref().ok().and_then(Option::as_deref);
-        let credential = credential(fields, role, &form, known_client_id, known_scope);
-        let authentication = client::authentication(fields, known_method, &form, known_client_id);
-        let sent = parameters::sent_by_itself(&request, known_method, role.credential());
-        let params = parameters::params(fields, &sent, endpoint.as_ref().ok());
-        let headers = parameters::headers(
-            fields,
-            known_method == Some(AuthenticationMethod::Basic),
-            request.credential == CredentialPlace::Bearer && role.credential() != Credential::None,
-        );
-        let grant_type = grant_type(fields, role);
-        all_told([
-            endpoint.as_ref().err(),
-            method.as_ref().err(),
-            request_faults.some(),
-            response.as_ref().err(),
-            errors.as_ref().err(),
-            refresh.as_ref().err(),
-            scope.as_ref().err(),
-            client_id.as_ref().err(),
-            form_faults.some(),
-            credential.as_ref().err(),
-            authentication.as_ref().err(),
-            params.as_ref().err(),
-            headers.as_ref().err(),
-            grant_type.as_ref().err(),
-        ])?;
-        Ok(Flow {
-            endpoint: endpoint?,
-            grant_type: grant_type?,
-            credential: credential?,
-            client_id: client_id?,
-            client_authentication: authentication?,
-            request,
-            response: response?,
-            errors: errors?,
-            refresh: refresh?,
-            scope: scope?,
-            params: params?,
-            headers: headers?,
-        })
+        let mut faults = Faults::default();
+        let endpoint = faults.keep(self.endpoint(fields, role));
+        let method = faults.keep(authentication_method(fields, role));
+        let request = faults.keep_read(request_form(fields, role, method));
+        let response = faults.keep(sections::response_form(fields));
+        let errors = faults.keep(sections::error_rules(fields));
+        let refresh = faults.keep(refresh_rules(fields, role));
+        let scope = faults.keep(parameters::scope(fields)).flatten();
+        let client_id = faults.keep(client::client_id(fields, needs_client_id(role, method, &request))).flatten();
+        let assertions = faults.keep_read(self.assertion_form(fields, role, method));
+        let credential = credential(fields, role, &assertions, client_id.as_deref(), scope.as_deref());
+        let credential = faults.keep(credential);
+        let authentication = client::authentication(fields, method, &assertions, client_id.as_deref());
+        let authentication = faults.keep(authentication);
+        let sent = parameters::sent_by_itself(&request, method, role.credential());
+        let params = faults.keep(parameters::params(fields, &sent, endpoint.as_ref()));
+        let basic = method == Some(AuthenticationMethod::Basic);
+        let bearer = request.credential == CredentialPlace::Bearer && role.credential() != Credential::None;
+        let headers = faults.keep(parameters::headers(fields, basic, bearer));
+        let grant_type = faults.keep(grant_type(fields, role)).flatten();
+        let flow = || {
+            Some(Flow {
+                endpoint: endpoint?,
+                grant_type,
+                credential: credential?,
+                client_id,
+                client_authentication: authentication?,
+                request,
+                response: response?,
+                errors: errors?,
+                refresh: refresh?,
+                scope,
+                params: params?,
+                headers: headers?,
+            })
+        };
+        faults.finish(flow())
     }
 
     fn endpoint(&self, of: &Fields<'_>, role: &Role) -> Result<Endpoint, Faults> {

@@ -70,7 +70,7 @@ pub(super) fn params(
         }
     }
     let mut params = Vec::new();
-    for (name, value) in fields.object(definition::PARAMS) {
+    for (name, value) in fields.object(definition::PARAMS).into_iter().flatten() {
         let place = place(definition::PARAMS, name);
         if let Some(setter) = setter(name, sent) {
             fields.fault_at(&place, format_args!("is set by `{setter}`"));
@@ -104,7 +104,7 @@ fn setter<'a>(name: &'a str, sent: &[&str]) -> Option<&'a str> {
 pub(super) fn headers(of: &Fields<'_>, basic: bool, bearer: bool) -> Result<Vec<(String, SecretString)>, Faults> {
     let mut fields = of.part();
     let mut headers = Vec::new();
-    for (name, value) in fields.object(definition::HEADERS) {
+    for (name, value) in fields.object(definition::HEADERS).into_iter().flatten() {
         let place = place(definition::HEADERS, name);
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(token) {

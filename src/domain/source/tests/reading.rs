@@ -48,7 +48,7 @@ fn api_key_and_api_secret_are_other_names() {
         "client_id": null, "client_secret": null, "api_key": "key", "api_secret": SECRET
     }));
     assert_eq!(definition.flow.client_id.as_deref(), Some("key"));
-    assert_eq!(definition.credentials().collect::<Vec<_>>(), [SECRET]);
+    assert_eq!(definition.client_and_grant_secrets().collect::<Vec<_>>(), [SECRET]);
 }
 
 #[test]
