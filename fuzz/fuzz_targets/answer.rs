@@ -28,11 +28,11 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(token.refresh_token.as_ref().is_none_or(|token| !token.expose_secret().is_empty()));
     assert!(token.scope.as_ref().is_none_or(|scope| !scope.is_empty() && !scope.contains("  ")), "{:?}", token.scope);
 
-    let credentials = definition.credentials().chain(exchange.credential.map(|secret| secret.expose_secret()));
+    let secrets = definition.client_and_grant_secrets().chain(exchange.credential.map(|secret| secret.expose_secret()));
     let new = token.refresh_token.as_ref().map(|token| token.expose_secret());
     let extra = Value::Object(token.extra);
     let shown = fuzz::strings(&extra);
-    for secret in credentials.chain(new).filter(|secret| secret.len() >= fuzz::SHORTEST_SECRET) {
+    for secret in secrets.chain(new).filter(|secret| secret.len() >= fuzz::SHORTEST_SECRET) {
         assert!(!shown.iter().any(|text| text.contains(secret)), "extra holds {secret:?}: {extra}");
     }
 });

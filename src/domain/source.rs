@@ -276,7 +276,7 @@ impl Definition {
     }
 
     /// The secrets of its clients, and the first credential of its grant.
-    fn client_and_grant_secrets(&self) -> impl Iterator<Item = &str> {
+    pub fn client_and_grant_secrets(&self) -> impl Iterator<Item = &str> {
         let seed = self.seed.as_ref().map(|seed| seed.secret().expose_secret());
         self.flows().filter_map(Flow::client_secret).chain(seed)
     }
