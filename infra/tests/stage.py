@@ -97,7 +97,7 @@ class Stage:
         self._moto.stop()
 
     def furnish(self, readers: Sequence[str] = (), operators: Sequence[str] = ()) -> dict[str, str]:
-        """Everything anew, with what roles are named as readers and operators.
+        """Everything anew, with what roles are named as readers and operators. One list, so it is long.
 
         Returns the values that the policies are filled in with.
         """

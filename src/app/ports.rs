@@ -1,4 +1,4 @@
-//! What a harvest needs from the world, in its own words. The rooms `http`, `aws` and `system` provide it.
+//! What use cases need from the world, in their own words. The rooms `net`, `aws` and `system` provide it.
 
 #![expect(async_fn_in_trait, reason = "a harvest runs on one thread, so no future has to be Send")]
 

@@ -76,6 +76,7 @@ async fn the_largest_answer_is_read_whole() {
     assert_refreshed(&deployment.harvest_due().await, "acme", 1);
 }
 
+// One table of answers, so it is long.
 #[tokio::test]
 async fn no_bad_answer_costs_a_good_token() {
     use ErrorCode::{

@@ -163,6 +163,7 @@ async fn loopback_is_called_only_where_the_environment_allows_it() {
     }
 }
 
+// One table of definitions, so it is long.
 #[tokio::test]
 async fn bad_definitions_fail_alone_with_their_field_named_and_no_value_shown() {
     let deployment = Deployment::new().await;

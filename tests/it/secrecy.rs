@@ -168,7 +168,7 @@ async fn talkative_server(words: &Words) -> MockServer {
     server
 }
 
-/// Sources that succeed and fail in every way; `good` in their name says which.
+/// Sources that succeed and fail in every way; `good` in their name says which. One list of them, so it is long.
 async fn define_sources(
     deployment: &Deployment,
     server: &MockServer,

@@ -152,6 +152,7 @@ fn what_contradicts_itself_in_grants_and_steps_is_named() {
     }
 }
 
+// One table of faults, so it is long.
 #[test]
 fn every_fault_names_its_field_and_reason_and_no_value() {
     for (fields, expected) in [
