@@ -9,8 +9,9 @@ TERRAFORM = $(if $(shell command -v terraform),terraform -chdir=infra,$(error te
 NODE_MODULES := tests/oidc-provider/node_modules
 
 # Programs for Lambda. Each is made with its own feature of Cargo.toml alone, and .ci/check-zip knows how large it may be.
-PROGRAMS := bootstrap
+PROGRAMS := bootstrap connect
 FEATURE_bootstrap := harvest
+FEATURE_connect := connect
 
 LAMBDA_ARCH_x86_64 := --x86-64
 LAMBDA_ARCH_arm64 := --arm64

@@ -124,7 +124,7 @@ def build(env: dict[str, str], *, others: bool = True) -> Contestants:
         install(LIBRARIES)
     contestants = Contestants(target_folder(env))
     step("Building the function")
-    run(["make", "--no-print-directory", "build", f"ARCH={ARCHITECTURE}"], ROOT, env)
+    run(["make", "--no-print-directory", "zip-bootstrap", f"ARCH={ARCHITECTURE}"], ROOT, env)
     unpack(contestants.program("function"))
     step("Building what it is measured with")
     env = env | {"CARGO_TARGET_DIR": str(contestants.target)}

@@ -20,17 +20,20 @@ const DEFINITION: &str = "definition";
 const DEFS: &str = "#/$defs/";
 
 /// What is said of a field of either schema by a keyword of our own. JSON Schema ignores unknown keywords.
-const KEYWORDS: [&str; 4] = ["x-form", "x-client", "x-hashed", "x-for-people"];
+const KEYWORDS: [&str; 5] = ["x-form", "x-client", "x-hashed", "x-for-people", "x-connecting"];
 
 /// A list of names: what it is called, what it means, which fields are in it. Only the first is for every section.
 type List = (&'static str, &'static str, fn(&Schema) -> bool);
 
-const LISTS: [List; 5] = [
+const LISTS: [List; 6] = [
     ("NAMES", "All of them.", |_| true),
     ("CLIENT", "Those that tell who the client is, in every step too.", |field| field.client),
     ("SECRET", "Those whose values are published in no form.", |field| field.secret && !field.hashed),
     ("HASHED", "Secrets whose hash is published: another value makes a token due.", |field| field.hashed),
     ("FOR_PEOPLE", "Those that say nothing of how a token is got.", |field| field.for_people),
+    ("CONNECTING", "Those that say how a person connects, and nothing of how a token is got later.", |field| {
+        field.connecting
+    }),
 ];
 
 /// The members of an object in the order in which they are written.
@@ -119,6 +122,9 @@ pub(crate) struct Schema {
     /// It says nothing of how a token is got.
     #[serde(rename = "x-for-people")]
     for_people: bool,
+    /// It says how a person connects, and nothing of how a token is got later: another value makes no token due.
+    #[serde(rename = "x-connecting")]
+    connecting: bool,
     #[serde(flatten)]
     others: Members<IgnoredAny>,
 }
@@ -230,6 +236,7 @@ impl Schemas {
             client: schema.client || under.client,
             hashed: schema.hashed || under.hashed,
             for_people: schema.for_people || under.for_people,
+            connecting: schema.connecting || under.connecting,
             ..under
         })
     }

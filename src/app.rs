@@ -7,10 +7,14 @@
 //!
 //! Use cases:
 //! - [`harvest`]: keep every source's token fresh
+//! - [`connect`]: let a person give a grant in a browser
 
 pub mod at_work;
+pub mod connect;
 pub mod grants;
 pub mod harvest;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod ports;
 pub mod requester;
 pub mod tokens;

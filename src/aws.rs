@@ -1,5 +1,6 @@
 //! Adapters to AWS. Whoever uses them sees [`Clients`], whose types are this crate's own.
 
+mod connect_keys;
 mod http_client;
 mod keys;
 mod metadata;

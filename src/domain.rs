@@ -2,6 +2,8 @@
 //! arguments: no clock, no randomness, no environment, no network, no type, key or limit of AWS.
 
 pub mod assertion;
+pub mod connect;
+pub mod connection;
 pub mod credential;
 pub mod document;
 pub mod duration;
@@ -13,6 +15,7 @@ pub mod incident;
 pub mod lease;
 pub mod notice;
 pub mod oauth;
+pub mod principal;
 pub mod provider;
 pub mod redact;
 pub mod report;

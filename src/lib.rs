@@ -8,17 +8,20 @@
 //!   [`app::harvest`] reads top to bottom.
 //! - [`net`]: HTTP over TLS, and the authorization servers behind it
 //! - [`aws`]: Secrets Manager, S3, SNS; the layout of the buckets, and the limits of the services
-//! - [`lambda`]: what Lambda gives a program: its environment, and where logs and metrics go
+//! - [`lambda`]: what Lambda gives a program: its start, its environment and events, and where logs and metrics go
+//! - `gateway`: what a person sees who connects an account in a browser, and what an application asks for
 //! - [`system`]: clock and randomness
 //!
 //! Programs are thin: each file of `src/bin` wires rooms together. Providers are data, in `src/providers`.
 //!
-//! Who may know whom: `bin` -> `lambda` -> `net`, `aws`, `system` -> `app` -> `domain`, never back and never in a circle;
-//! `tests/architecture.rs` holds that.
+//! Who may know whom: `bin` -> `gateway` -> `lambda` -> `net`, `aws`, `system` -> `app` -> `domain`, never back and
+//! never in a circle; `tests/architecture.rs` holds that.
 
 pub mod app;
 pub mod aws;
 pub mod domain;
+#[cfg(feature = "connect")]
+pub mod gateway;
 pub mod lambda;
 pub mod net;
 pub mod system;

@@ -29,6 +29,10 @@ impl Random for SystemRandom {
     fn unique(&self) -> String {
         redact::hex(&random::<16>())
     }
+
+    fn bytes(&self) -> [u8; 32] {
+        random()
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the randomness that everything else is given")]

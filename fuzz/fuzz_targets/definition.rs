@@ -71,7 +71,7 @@ fn urls(definition: &Definition) -> impl Iterator<Item = &Url> {
 fn request(definition: &Definition) -> Option<Request> {
     let Endpoint::Token(url) = &definition.flow.endpoint else { return None };
     let credential = definition.seed.as_ref().map(Seed::secret);
-    let exchange = Exchange { definition, flow: &definition.flow, credential };
+    let exchange = Exchange { definition, flow: &definition.flow, credential, further: &[] };
     Some(exchange.request(url, "once", fuzz::now()).expect("a request"))
 }
 

@@ -150,7 +150,7 @@ pub fn exchange<'a>(definition: &'a Definition, input: &Input<'_>) -> Exchange<'
     let flows: Vec<&Flow> =
         [&definition.flow].into_iter().chain(definition.then.as_deref()).chain(&definition.steps).collect();
     let flow = flows[usize::from(input.flow) % flows.len()];
-    Exchange { definition, flow, credential: definition.seed.as_ref().map(Seed::secret) }
+    Exchange { definition, flow, credential: definition.seed.as_ref().map(Seed::secret), further: &[] }
 }
 
 /// The answer that an input holds, of a server that was told these secrets.

@@ -13,12 +13,11 @@ use super::at_work::AtWork;
 use super::ports::{
     Clock as _, GrantStore as _, LeaseStore as _, Ports, Random as _, StoreError, Tagged, WRITE_ATTEMPTS, World,
 };
-use crate::domain::credential::Seed;
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::grant::GrantState;
 use crate::domain::lease::Lease;
 use crate::domain::retry::{self, Deadline, Repeat, RetryPolicy};
-use crate::domain::source::SourceName;
+use crate::domain::source::{Root, SourceName};
 
 /// How long a lease outlasts the run that takes it.
 const LEASE_GRACE: TimeDelta = TimeDelta::seconds(5);
@@ -47,7 +46,18 @@ pub struct CurrentGrant {
     /// What to refresh with.
     pub state: GrantState,
     /// Entity tag of what is stored; `None`: nothing is, and the state is the definition's own credential.
-    etag: Option<String>,
+    pub etag: Option<String>,
+}
+
+/// Whose grant is stored after a save.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// The one that was saved.
+    Ours,
+    /// A newer one that somebody else has saved meanwhile.
+    Theirs,
+    /// None: it was removed meanwhile.
+    Gone,
 }
 
 impl<'a, P: Ports> Grants<'a, P> {
@@ -119,11 +129,15 @@ impl<'a, P: Ports> Grants<'a, P> {
         self.overtaken.get().map(|overtaken| overtaken.ended_at)
     }
 
-    /// What to refresh with: what is stored, or the definition's own credential.
-    pub async fn read(&self, source: &SourceName, seed: &Seed) -> Result<CurrentGrant, SourceError> {
+    /// What to refresh with: the connection that is stored, or the definition's own credential and what became of it. The
+    /// error: the state bucket refused, or there is no connection, or none that is of use.
+    pub async fn read(&self, source: &SourceName, root: Root<'_>) -> Result<CurrentGrant, SourceError> {
         let stored = self.world.state.read_grant(source).await.map_err(store_failed)?;
         let (stored, etag) = stored.map(|stored| (stored.value, stored.etag)).unzip();
-        let state = GrantState::current(stored, seed, self.world.clock.now());
+        let state = match root {
+            Root::Seed(seed) => GrantState::current(stored, seed, self.world.clock.now()),
+            Root::Connection(rules) => GrantState::connected(stored, rules)?,
+        };
         let is_saved_since = |taken_at| !state.is_seed && state.credential_issued_at >= taken_at;
         // A holder that saved its answer lost nothing, though it could not give back the lease.
         if self.overtaken.get().is_some_and(|overtaken| overtaken.taken_at.is_some_and(is_saved_since)) {
@@ -133,10 +147,25 @@ impl<'a, P: Ports> Grants<'a, P> {
     }
 
     /// Saves a credential that can't be had again, trying as long as the run lasts.
-    pub async fn save(&self, source: &SourceName, next: &GrantState, before: &CurrentGrant) -> Result<(), StoreError> {
+    pub async fn save(
+        &self,
+        source: &SourceName,
+        next: &GrantState,
+        before: &CurrentGrant,
+    ) -> Result<Saved, StoreError> {
+        self.save_over(source, next, before.etag.as_deref()).await
+    }
+
+    /// The same over whatever has that entity tag; `None`: over nothing.
+    pub async fn save_over(
+        &self,
+        source: &SourceName,
+        next: &GrantState,
+        expected: Option<&str>,
+    ) -> Result<Saved, StoreError> {
         let attempt = || async {
             let time_left = Deadline::remaining(self.world.clock.now(), self.deadline.saves);
-            let save = tokio::time::timeout(time_left, self.save_once(source, next, before.etag.as_deref()));
+            let save = tokio::time::timeout(time_left, self.save_once(source, next, expected));
             save.await.unwrap_or_else(|_elapsed| Err(StoreError("no time was left".to_owned())))
         };
         attempt
@@ -162,24 +191,24 @@ impl<'a, P: Ports> Grants<'a, P> {
         source: &SourceName,
         next: &GrantState,
         expected: Option<&str>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Saved, StoreError> {
         if self.world.state.save_grant(source, next, expected).await?.is_some() {
-            return Ok(());
+            return Ok(Saved::Ours);
         }
         let stored = self.world.state.read_grant(source).await?;
         if stored.as_ref().is_some_and(|stored| stored.value.same_credential(next)) {
             // Our own write, whose reply was lost.
-            return Ok(());
+            return Ok(Saved::Ours);
         }
         if stored.as_ref().map(|stored| stored.etag.as_str()) == expected {
             return Err(StoreError("S3 PutObject: it was refused, but nobody else has written".to_owned()));
         }
-        warn!(
-            run.id = self.at_work.run_id,
-            source.name = self.at_work.source,
-            "another run saved a newer grant, which stays"
-        );
-        Ok(())
+        let (saved, what) = match stored {
+            Some(_) => (Saved::Theirs, "another run saved a newer grant, which stays"),
+            None => (Saved::Gone, "the grant was removed meanwhile, and stays so"),
+        };
+        warn!(run.id = self.at_work.run_id, source.name = self.at_work.source, "{what}");
+        Ok(saved)
     }
 }
 

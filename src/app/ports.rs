@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::domain::connect::{Claim, Flow, Parked, Session, SessionId};
 use crate::domain::forecast::Forecast;
 use crate::domain::grant::GrantState;
 use crate::domain::incident::Incident;
 use crate::domain::lease::Lease;
 use crate::domain::notice::message::{Limits, Message};
 use crate::domain::oauth::{Answer, Rejection, Request};
+use crate::domain::principal::Principal;
 use crate::domain::report::Report;
-use crate::domain::source::{Roster, Secret, SourceName, Tls};
+use crate::domain::source::{AccountName, Roster, Secret, SourceName, Tls};
 use crate::domain::token::{Location, StoredToken, TokenDocument};
 
 /// How often a conditional write is tried before other writers are left to it.
@@ -68,6 +70,8 @@ pub trait Random {
     fn unit(&self) -> f64;
     /// A name that was never used before, 128 random bits.
     fn unique(&self) -> String;
+    /// 256 random bits.
+    fn bytes(&self) -> [u8; 32];
 }
 
 /// Where definitions are kept.
@@ -149,6 +153,9 @@ pub trait GrantStore {
         grant: &GrantState,
         expected: Option<&str>,
     ) -> Result<Option<Tagged<()>>, StoreError>;
+
+    /// All accounts of a source that have a grant, sorted.
+    async fn accounts(&self, source: &SourceName) -> Result<BTreeSet<AccountName>, StoreError>;
 }
 
 /// Leases in the state bucket.
@@ -232,3 +239,50 @@ pub trait Publisher {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(pub String);
+
+/// Sessions in the state bucket.
+pub trait SessionStore {
+    /// Keeps a new session.
+    async fn make_session(&self, session: &Session) -> Result<(), StoreError>;
+
+    /// A session; `None`: there is none, or its time was over long ago.
+    async fn read_session(&self, id: &SessionId) -> Result<Option<Tagged<Session>>, StoreError>;
+
+    /// Keeps a session if what is stored is still `expected` (an entity tag); `None`: it is not.
+    async fn save_session(&self, session: &Session, expected: &str) -> Result<Option<Tagged<()>>, StoreError>;
+
+    /// How many sessions of a principal may still be alive.
+    async fn live_sessions(&self, principal: &Principal, now: DateTime<Utc>) -> Result<usize, StoreError>;
+}
+
+/// Flows, and who ends them, in the state bucket.
+pub trait FlowStore {
+    /// Keeps a new flow.
+    async fn make_flow(&self, flow: &Flow) -> Result<(), StoreError>;
+
+    /// A flow by the hash of its state.
+    async fn read_flow(&self, state_sha256: &str) -> Result<Option<Flow>, StoreError>;
+
+    /// Claims a flow: of all deliveries of its callback, one can; `false`: another one has.
+    async fn claim(&self, state_sha256: &str, claim: &Claim) -> Result<bool, StoreError>;
+
+    /// Who has claimed a flow.
+    async fn read_claim(&self, state_sha256: &str) -> Result<Option<Claim>, StoreError>;
+}
+
+/// What providers gave and nobody has committed yet, in the state bucket.
+pub trait ParkedStore {
+    /// Keeps what a session's flow brought.
+    async fn park(&self, parked: &Parked) -> Result<(), StoreError>;
+
+    /// What a session's flow brought.
+    async fn read_parked(&self, session: &SessionId) -> Result<Option<Parked>, StoreError>;
+
+    /// Removes it.
+    async fn drop_parked(&self, session: &SessionId) -> Result<(), StoreError>;
+}
+
+/// All that connecting keeps besides what a harvest does.
+pub trait ConnectStore: SessionStore + FlowStore + ParkedStore {}
+
+impl<S: SessionStore + FlowStore + ParkedStore> ConnectStore for S {}

@@ -11,6 +11,7 @@ use std::time::Duration;
 use backon::Retryable as _;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use secrecy::SecretString;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use tracing::info;
 use url::Url;
@@ -20,7 +21,8 @@ pub use self::hosts::{host, in_turn};
 use super::at_work::AtWork;
 use super::ports::{AuthorizationServer as _, Clock as _, Ports, Random as _, World};
 use crate::domain::error::{ErrorCode, SourceError};
-use crate::domain::oauth::{self, Exchange, Rejection, TokenAnswer};
+use crate::domain::oauth::identity::IdentityForm;
+use crate::domain::oauth::{self, Exchange, Metadata, Rejection, TokenAnswer};
 use crate::domain::retry::{self, Deadline, RetryPolicy};
 use crate::domain::source::{Definition, Endpoint, Tls};
 
@@ -103,6 +105,33 @@ impl<'a, P: Ports> Requester<'a, P> {
         self.with_retries(attempt).await
     }
 
+    /// All that an issuer's metadata says; `None`: the flow has no issuer.
+    pub async fn issuer_metadata(&self, exchange: &Exchange<'_>) -> Result<Option<Metadata>, Rejection> {
+        let Endpoint::Issuer { identifier, url } = &exchange.flow.endpoint else { return Ok(None) };
+        let attempt = || async {
+            let answer = self.ask_for_metadata(exchange.definition, url).await?;
+            exchange.read_all_metadata(&answer, identifier, self.world.clock.now())
+        };
+        self.with_retries(attempt).await.map(Some)
+    }
+
+    /// Asks whose account a token is for, as a provider's declaration says; the answer is JSON.
+    pub async fn ask_identity(
+        &self,
+        form: &IdentityForm,
+        client_id: &str,
+        tls: &Tls,
+        access_token: &SecretString,
+    ) -> Result<Value, Rejection> {
+        let attempt = || async {
+            let (_, timeout) = self.time_for_request()?;
+            let request = form.request(client_id, access_token).map_err(Rejection::terminal)?;
+            let answer = self.send(&request, tls, timeout).await?;
+            oauth::read_identity(&answer, self.world.clock.now())
+        };
+        self.with_retries(attempt).await
+    }
+
     /// The token endpoint, from the issuer's metadata if need be.
     async fn token_endpoint(&self, exchange: &Exchange<'_>) -> Result<Url, Rejection> {
         let definition = exchange.definition;
@@ -111,11 +140,7 @@ impl<'a, P: Ports> Requester<'a, P> {
             Endpoint::Issuer { identifier, url } => (identifier, url),
         };
         let attempt = || async {
-            let [rfc8414, openid] = oauth::metadata_urls(url);
-            let mut answer = self.send_for_metadata(definition, rfc8414).await?;
-            if (400..500).contains(&answer.status) {
-                answer = self.send_for_metadata(definition, openid).await?;
-            }
+            let answer = self.ask_for_metadata(definition, url).await?;
             exchange.read_metadata(&answer, identifier, self.world.clock.now())
         };
         // No credential was sent, so none is lost with the answer.
@@ -129,6 +154,16 @@ impl<'a, P: Ports> Requester<'a, P> {
         }
         let discovery = Rc::clone(self.servers.discovered.borrow_mut().entry(identifier.clone()).or_default());
         discovery.get_or_init(discover).await.clone()
+    }
+
+    /// RFC 8414's place, or OpenID Connect's where there is nothing.
+    async fn ask_for_metadata(&self, definition: &Definition, issuer: &Url) -> Result<oauth::Answer, Rejection> {
+        let [rfc8414, openid] = oauth::metadata_urls(issuer);
+        let answer = self.send_for_metadata(definition, rfc8414).await?;
+        if (400..500).contains(&answer.status) {
+            return self.send_for_metadata(definition, openid).await;
+        }
+        Ok(answer)
     }
 
     async fn send_for_metadata(&self, definition: &Definition, url: Url) -> Result<oauth::Answer, Rejection> {

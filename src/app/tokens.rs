@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::ports::{Clock as _, Ports, Put, StoreError, TokenStore as _, WRITE_ATTEMPTS, World};
 use super::requester::Requester;
+use crate::domain::connection::Connection;
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::oauth::TokenAnswer;
 use crate::domain::source::{Source, SourceName};
@@ -28,6 +29,8 @@ pub struct NewToken {
     pub issued_at: DateTime<Utc>,
     /// Stated end of the grant that the next token is requested with.
     pub grant_expires_at: Option<DateTime<Utc>>,
+    /// What is known of the connection, where the grant is one.
+    pub connection: Option<Connection>,
 }
 
 /// Whose token is stored after a write.
@@ -77,9 +80,17 @@ impl<'a, P: Ports> Tokens<'a, P> {
         new: NewToken,
     ) -> Result<Stored, SourceError> {
         verify(requester, source, &new.answer).await?;
+        self.put(source, rule, new).await
+    }
+
+    /// Stores a new token that was tried before.
+    pub async fn put(&self, source: &Source, rule: &RefreshRule, new: NewToken) -> Result<Stored, SourceError> {
         let stored = self.last_seen();
-        let NewToken { answer, issued_at, grant_expires_at } = new;
-        let document = TokenDocument::new(source, answer, rule, issued_at, grant_expires_at, stored.as_ref());
+        let NewToken { answer, issued_at, grant_expires_at, connection } = new;
+        let mut document = TokenDocument::new(source, answer, rule, issued_at, grant_expires_at, stored.as_ref());
+        if let Some(connection) = connection {
+            document = document.of_connection(connection);
+        }
         self.store(source, rule, document, stored).await
     }
 
@@ -121,7 +132,7 @@ impl<'a, P: Ports> Tokens<'a, P> {
 }
 
 /// Tries a new token at the definition's `verify_url`, if it has one, before anybody is given it.
-async fn verify<P: Ports>(
+pub async fn verify<P: Ports>(
     requester: &Requester<'_, P>,
     source: &Source,
     answer: &TokenAnswer,

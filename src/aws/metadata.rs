@@ -62,10 +62,11 @@ mod tests {
         });
         let definition =
             Definition::parse(&definition.to_string(), PlainHttp::Refused).expect("valid").expect("enabled");
-        let source = Source { name: SourceName::parse("acme-crm").expect("a name"), definition };
+        let source = Source { name: SourceName::parse("acme-crm").expect("a name"), definition: definition.into() };
         let issued_at = "2026-11-20T22:00:00Z".parse().expect("a time");
         let answer = Answer::new(200, AnswerBody::Whole(answer.as_bytes().to_vec()));
-        let exchange = Exchange { definition: &source.definition, flow: &source.definition.flow, credential: None };
+        let exchange =
+            Exchange { definition: &source.definition, flow: &source.definition.flow, credential: None, further: &[] };
         let answer = exchange.read(&answer, issued_at, issued_at).expect("a token");
         let rule = RefreshRule::new(&source.definition, TimeDelta::minutes(15));
         TokenDocument::new(&source, answer.clone(), &rule, issued_at, answer.grant_expiry.at(), None)

@@ -1,6 +1,8 @@
 //! Both buckets in S3. Every write and every deletion names what must be stored at that moment, so that of two writers
 //! one learns that it came too late.
 
+mod connect;
+
 use std::collections::BTreeSet;
 
 use aws_sdk_s3::Client;
@@ -24,7 +26,7 @@ use crate::domain::grant::GrantState;
 use crate::domain::incident::Incident;
 use crate::domain::lease::Lease;
 use crate::domain::report::Report;
-use crate::domain::source::{Roster, SourceName};
+use crate::domain::source::{AccountName, Roster, SourceName};
 use crate::domain::token::{Location, StoredToken, TokenDocument};
 
 /// The token bucket.
@@ -103,6 +105,10 @@ impl GrantStore for S3StateStore {
         let put = self.0.put(keys::grant(source), grant.to_json(), Vec::new(), expected).await?;
         Ok(tagged(put, ()))
     }
+
+    async fn accounts(&self, source: &SourceName) -> Result<BTreeSet<AccountName>, StoreError> {
+        self.0.list(keys::grants_of_accounts(source), |key| keys::account_of_grant(source, key)).await
+    }
 }
 
 impl LeaseStore for S3StateStore {
@@ -129,14 +135,7 @@ impl LeaseStore for S3StateStore {
 
 impl IncidentStore for S3StateStore {
     async fn open_incidents(&self) -> Result<BTreeSet<String>, StoreError> {
-        let Bucket { client, name, .. } = &self.0;
-        let mut pages = client.list_objects_v2().bucket(name).prefix(keys::INCIDENTS).into_paginator().send();
-        let mut names = BTreeSet::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| store_error("S3 ListObjectsV2", &error))?;
-            names.extend(page.contents().iter().filter_map(|object| keys::source_of_incident(object.key()?)));
-        }
-        Ok(names)
+        self.0.list(keys::INCIDENTS.to_owned(), keys::source_of_incident).await
     }
 
     async fn read_incident(&self, source: &str) -> Result<Option<Advice<Incident>>, StoreError> {
@@ -230,6 +229,17 @@ impl Bucket {
         let value = parse(std::str::from_utf8(&bytes).unwrap_or_default());
         let value = value.ok_or_else(|| StoreError(format!("{key} in the state bucket is damaged")))?;
         Ok(Some(Tagged { value, etag }))
+    }
+
+    /// Lists the names of all objects whose keys begin with a prefix; what has no name is left out.
+    async fn list<T: Ord>(&self, prefix: String, name: impl Fn(&str) -> Option<T>) -> Result<BTreeSet<T>, StoreError> {
+        let mut pages = self.client.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
+        let mut names = BTreeSet::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| store_error("S3 ListObjectsV2", &error))?;
+            names.extend(page.contents().iter().filter_map(|object| name(object.key()?)));
+        }
+        Ok(names)
     }
 
     /// Deletes an object if it still has the expected entity tag.

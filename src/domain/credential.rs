@@ -73,6 +73,8 @@ impl CredentialKind {
 pub enum AuthorizationGrant {
     /// A credential that is kept, and that a person brings anew once it is dead.
     Kept(CredentialKind),
+    /// A grant that a person gave in a browser, and gives anew there.
+    Connection,
     /// A signed assertion (RFC 7523).
     Assertion,
     /// A user's name and password (RFC 6749 section 4.3).
@@ -82,11 +84,16 @@ pub enum AuthorizationGrant {
 }
 
 impl AuthorizationGrant {
+    /// What ends, where its end is stated: for mails.
+    pub fn in_words(self) -> &'static str {
+        if self == Self::Connection { "connection" } else { self.credential().in_words() }
+    }
+
     /// What a person brings anew once the grant is dead.
     pub fn credential(self) -> CredentialKind {
         match self {
             Self::Kept(kind) => kind,
-            Self::Assertion | Self::Password | Self::Client => CredentialKind::default(),
+            Self::Connection | Self::Assertion | Self::Password | Self::Client => CredentialKind::default(),
         }
     }
 }

@@ -46,6 +46,8 @@ pub enum ErrorCode {
     VerificationFailed,
     /// The grant is dead: only a person can authorize again.
     ReauthorizationRequired,
+    /// Nobody has connected it yet: there is no grant to refresh with.
+    NotConnected,
     /// The run's time was used up before this source's turn or end.
     OutOfTime,
     /// A fault of the harvester itself: it panicked.
@@ -70,7 +72,8 @@ impl ErrorCode {
 
     /// Whether a later harvest may succeed without anybody's help.
     ///
-    /// `invalid_grant` is: what looks like a dead grant may be a lost race.
+    /// `invalid_grant` is: what looks like a dead grant may be a lost race. So is `not_connected`: whoever was sent a link
+    /// may follow it any time, and nobody has to mend anything.
     pub fn is_retryable(self) -> bool {
         match self {
             Self::InvalidGrant
@@ -83,6 +86,7 @@ impl ErrorCode {
             | Self::TokenStoreFailed
             | Self::GrantStoreFailed
             | Self::VerificationFailed
+            | Self::NotConnected
             | Self::OutOfTime
             | Self::Internal => true,
             Self::InvalidRequest
@@ -119,6 +123,7 @@ impl ErrorCode {
             Self::GrantStoreFailed => "grant_store_failed",
             Self::VerificationFailed => "verification_failed",
             Self::ReauthorizationRequired => "reauthorization_required",
+            Self::NotConnected => "not_connected",
             Self::OutOfTime => "out_of_time",
             Self::Internal => "internal",
         }

@@ -5,10 +5,13 @@ use serde_json::Value;
 
 use crate::domain::redact;
 
+/// Characters of a name: a source's, a slash, an account's.
+const LONGEST_NAME: usize = 64 + 1 + 128;
+
 /// What a harvest is asked to do. Any event without these members, EventBridge's included, asks for all that is due.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Event {
-    /// Names of the sources to harvest; `None`: all.
+    /// Names of the sources to harvest, `<source>` with all its accounts, or `<source>/<account>`; `None`: all.
     pub sources: Option<Vec<String>>,
     /// Refresh the sources even if their tokens are fresh.
     pub force: bool,
@@ -68,7 +71,7 @@ fn read_names(names: &Value) -> Option<Vec<String>> {
     let mut names = names
         .as_array()?
         .iter()
-        .map(|name| name.as_str().map(|name| redact::printable(name, 64)).filter(|name| !name.is_empty()))
+        .map(|name| name.as_str().map(|name| redact::printable(name, LONGEST_NAME)).filter(|name| !name.is_empty()))
         .collect::<Option<Vec<_>>>()?;
     names.sort();
     names.dedup();
@@ -107,6 +110,13 @@ mod tests {
         let event = json!({"sources": ["b", "a", "b"], "force": true, "dry_run": true});
         let sources = Some(vec!["a".to_owned(), "b".to_owned()]);
         assert_eq!(Event::parse(&event), Ok(Event { sources, force: true, dry_run: true, ..Event::default() }));
+    }
+
+    #[test]
+    fn the_longest_name_of_an_account_is_read_whole() {
+        let name = format!("{}/{}", "s".repeat(64), "A".repeat(128));
+        let event = Event::parse(&json!({"sources": [name.clone(), format!("{name}-and-more")]})).expect("an event");
+        assert_eq!(event.sources, Some(vec![name]));
     }
 
     #[test]

@@ -4,11 +4,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::connection::Connection;
 use crate::domain::credential::{CredentialKind, Seed, Use};
 use crate::domain::document;
+use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::oauth::{GrantExpiry, TokenAnswer};
 use crate::domain::provider::dialect::RefreshRules;
 use crate::domain::redact;
+use crate::domain::source::ConnectRules;
 use crate::domain::time::{rfc3339_seconds, rfc3339_seconds_option};
 
 /// Version of the layout of grant state.
@@ -34,10 +37,19 @@ pub struct GrantState {
     pub extended: Option<bool>,
     /// Counts up by one with each save.
     pub generation: u64,
-    /// SHA-256 (hex) of the definition's credential that it grew from.
-    pub seed_sha256: String,
+    /// Where it came from.
+    pub origin: Origin,
     /// Whether it is the definition's own credential, and nothing was saved since. Known when state is read, never stored.
     pub is_seed: bool,
+}
+
+/// Where a grant came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The definition's own credential, by its SHA-256 (hex).
+    Definition(String),
+    /// A person who connected an account.
+    Connection(Box<Connection>),
 }
 
 impl GrantState {
@@ -45,9 +57,9 @@ impl GrantState {
     /// definition.
     pub fn current(stored: Option<Self>, seed: &Seed, now: DateTime<Utc>) -> Self {
         let kind = seed.kind();
-        let seed_sha256 = redact::sha256_hex(seed.secret().expose_secret().as_bytes());
+        let origin = Origin::Definition(redact::sha256_hex(seed.secret().expose_secret().as_bytes()));
         match stored {
-            Some(stored) if stored.seed_sha256 == seed_sha256 && stored.kind == kind => stored,
+            Some(stored) if stored.origin == origin && stored.kind == kind => stored,
             other => Self {
                 kind,
                 credential: seed.secret().clone(),
@@ -56,9 +68,68 @@ impl GrantState {
                 expiry_stated_at: None,
                 extended: None,
                 generation: other.map_or(0, |other| other.generation),
-                seed_sha256,
+                origin,
                 is_seed: true,
             },
+        }
+    }
+
+    /// What to refresh a connection with. The error: why there is nothing. What grew from a definition's own credential is
+    /// no connection, and a grant is of use to the client alone that it was given to (RFC 6749 section 6).
+    pub fn connected(stored: Option<Self>, rules: &ConnectRules) -> Result<Self, SourceError> {
+        let nobody = || SourceError::new(ErrorCode::NotConnected, "nobody has connected it yet");
+        let stored = stored.ok_or_else(nobody)?;
+        let connection = stored.connection().ok_or_else(nobody)?;
+        let again = |why: &str| {
+            let message = format!("{why}: somebody has to connect the account again");
+            SourceError::new(ErrorCode::ReauthorizationRequired, message)
+        };
+        if connection.client_id != rules.client_id {
+            return Err(again("it was connected with another `client_id` than the definition's"));
+        }
+        if stored.kind == CredentialKind::RefreshToken && rules.keeps == CredentialKind::AccessToken {
+            return Err(again("a refresh token was kept, and the definition refreshes with the access token"));
+        }
+        Ok(stored)
+    }
+
+    /// Whether it is a connection without a refresh token where only that refreshes: then its access token is used as long
+    /// as it works.
+    pub fn lacks_refresh_token(&self, rules: &ConnectRules) -> bool {
+        self.kind == CredentialKind::AccessToken && rules.keeps == CredentialKind::RefreshToken
+    }
+
+    /// The state that a person's connecting brings, one generation after what was stored; `None`: the answer holds no
+    /// credential of that kind.
+    pub fn of_connection(
+        kind: CredentialKind,
+        answer: &TokenAnswer,
+        issued_at: DateTime<Utc>,
+        connection: Connection,
+        previous: Option<&Self>,
+    ) -> Option<Self> {
+        let (credential, expires_at) = match kind {
+            CredentialKind::RefreshToken => (answer.refresh_token.clone()?, answer.grant_expiry.at()),
+            CredentialKind::AccessToken => (answer.access_token.clone(), answer.expires_at),
+        };
+        Some(Self {
+            kind,
+            credential,
+            credential_issued_at: issued_at,
+            expires_at,
+            expiry_stated_at: expires_at.map(|_| issued_at),
+            extended: None,
+            generation: previous.map_or(0, |previous| previous.generation) + 1,
+            origin: Origin::Connection(Box::new(connection)),
+            is_seed: false,
+        })
+    }
+
+    /// What is known of the connection, where it is one.
+    pub fn connection(&self) -> Option<&Connection> {
+        match &self.origin {
+            Origin::Connection(connection) => Some(connection),
+            Origin::Definition(_) => None,
         }
     }
 
@@ -91,7 +162,7 @@ impl GrantState {
             expiry_stated_at,
             extended,
             generation: self.generation + 1,
-            seed_sha256: self.seed_sha256.clone(),
+            origin: self.origin.clone(),
             is_seed: false,
         })
     }
@@ -138,7 +209,11 @@ impl GrantState {
             expiry_stated_at: self.expiry_stated_at,
             extended: self.extended,
             generation: self.generation,
-            seed_sha256: self.seed_sha256.clone(),
+            seed_sha256: match &self.origin {
+                Origin::Definition(seed_sha256) => Some(seed_sha256.clone()),
+                Origin::Connection(_) => None,
+            },
+            connection: self.connection().cloned(),
         }))
     }
 
@@ -154,6 +229,11 @@ impl GrantState {
             (None, Some(token)) => (CredentialKind::AccessToken, token),
             _ => return None,
         };
+        let origin = match (json.seed_sha256, json.connection) {
+            (Some(seed_sha256), None) => Origin::Definition(seed_sha256),
+            (None, Some(connection)) => Origin::Connection(Box::new(connection)),
+            _ => return None,
+        };
         (json.schema_version == SCHEMA_VERSION && !credential.is_empty()).then(|| Self {
             kind,
             credential: SecretString::from(credential),
@@ -162,7 +242,7 @@ impl GrantState {
             expiry_stated_at: json.expiry_stated_at,
             extended: json.extended,
             generation: json.generation,
-            seed_sha256: json.seed_sha256,
+            origin,
             is_seed: false,
         })
     }
@@ -183,7 +263,10 @@ struct Json {
     expiry_stated_at: Option<DateTime<Utc>>,
     extended: Option<bool>,
     generation: u64,
-    seed_sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed_sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    connection: Option<Connection>,
 }
 
 #[cfg(test)]
@@ -215,6 +298,7 @@ mod tests {
             expires_at: None,
             refresh_token: refresh_token.map(SecretString::from),
             grant_expiry,
+            id_token: None,
             extra: serde_json::Map::new(),
         }
     }
@@ -269,7 +353,7 @@ mod tests {
             seeded("first").after(&answer(Some("second"), GrantExpiry::At(now())), now(), RULES).expect("a change");
         let read = GrantState::parse(state.to_json().expose_secret()).expect("state");
         assert!(read.same_credential(&state));
-        assert_eq!((read.expires_at, read.generation, &read.seed_sha256), (Some(now()), 1, &state.seed_sha256));
+        assert_eq!((read.expires_at, read.generation, &read.origin), (Some(now()), 1, &state.origin));
         assert!(GrantState::parse("{}").is_none());
         assert!(GrantState::parse(&json!({"schema_version": 2}).to_string()).is_none());
         assert!(!format!("{state:?}").contains("second"));

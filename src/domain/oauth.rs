@@ -1,11 +1,14 @@
 //! Requests to a token endpoint and what its answers mean (RFC 6749), and metadata of an issuer (RFC 8414).
 
 mod answer;
+pub mod authorization;
 mod error;
 mod expiry;
 mod format;
+pub mod identity;
 mod metadata;
 mod request;
+pub mod revocation;
 
 use std::fmt;
 
@@ -14,7 +17,9 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use url::Url;
 
-pub use self::metadata::{metadata_request, metadata_urls, read_verification, verification_request};
+pub use self::metadata::{
+    Metadata, metadata_request, metadata_urls, read_identity, read_verification, verification_request,
+};
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::provider::dialect::RequestMethod;
 use crate::domain::retry::Repeat;
@@ -147,6 +152,8 @@ pub struct TokenAnswer {
     pub refresh_token: Option<SecretString>,
     /// What it says of the refresh token's end.
     pub grant_expiry: GrantExpiry,
+    /// Who has signed in, as a JWT (OpenID Connect Core section 2).
+    pub id_token: Option<SecretString>,
     /// Every other member that is no credential.
     pub extra: Map<String, Value>,
 }
@@ -179,8 +186,10 @@ pub struct Exchange<'a> {
     pub definition: &'a Definition,
     /// How the request is made and its answer read: one of the definition's flows.
     pub flow: &'a Flow,
-    /// The refresh token or access token that it is made with.
+    /// The refresh token, access token or code that it is made with.
     pub credential: Option<&'a SecretString>,
+    /// What it says besides: of a code, `redirect_uri` and `code_verifier`.
+    pub further: &'a [(&'a str, &'a str)],
 }
 
 #[cfg(test)]

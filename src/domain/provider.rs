@@ -1,5 +1,6 @@
 //! Built-in providers, declared in `src/providers`: what a definition with `provider` starts from.
 
+pub mod connecting;
 pub mod dialect;
 
 use std::collections::BTreeMap;
@@ -13,12 +14,20 @@ pub const CUSTOM: &str = "custom";
 /// Names and declarations (JSON) of all built-in providers, by name.
 const DECLARATIONS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/providers.rs"));
 
+/// Names of all built-in providers, by name, each with what people call it.
+const TITLES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/titles.rs"));
+
 /// The members of a declaration, as `docs/declarations.md` describes them.
 pub type Declaration = Map<String, Value>;
 
 /// The names of all built-in providers, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
     DECLARATIONS.iter().map(|(name, _)| *name)
+}
+
+/// What people call the provider of that name; `None`: it is none of the built-in ones.
+pub fn title(name: &str) -> Option<&'static str> {
+    TITLES.iter().find(|(known, _)| *known == name).map(|(_, title)| *title)
 }
 
 /// The declaration of that name; that of [`CUSTOM`] is empty.
@@ -134,5 +143,7 @@ mod tests {
         assert!(names().is_sorted() && names().count() > 0);
         assert!(names().all(|name| find(name).is_some_and(|declaration| !declaration.is_empty())));
         assert_eq!((find(CUSTOM), find("no-such-provider")), (Some(Declaration::new()), None));
+        assert!(names().all(|name| title(name).is_some()));
+        assert_eq!((title("microsoft-entra"), title(CUSTOM)), (Some("Microsoft Entra ID"), None));
     }
 }

@@ -14,7 +14,7 @@ pub enum Outcome {
     Refreshed,
     /// The stored token is not due, and no request was needed.
     Fresh,
-    /// Told to wait: throttled, out of time, or held by another run.
+    /// Told to wait: throttled, out of time, held by another run, or not connected yet.
     Deferred,
     /// It has no new token though it was due, or its definition or token could not be read.
     Failed,

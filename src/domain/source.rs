@@ -5,6 +5,9 @@
 
 mod catalog;
 mod client;
+mod connect;
+mod connect_forms;
+mod connecting;
 mod definition;
 mod fields;
 mod flow;
@@ -17,12 +20,14 @@ mod schema;
 mod sections;
 
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
 pub use self::catalog::{Catalog, Secret};
+pub use self::connect::ConnectRules;
 pub use self::roster::Roster;
 
 use crate::domain::assertion::Assertion;
@@ -39,18 +44,45 @@ pub const DEFAULT_EXPIRES_IN: TimeDelta = schema::definition::DEFAULT_EXPIRES_IN
 /// Parameters that are never secret (RFC 8693 section 2.1, RFC 8707 section 2); all others may be.
 const PUBLIC_PARAMS: [&str; 2] = ["audience", "resource"];
 
-/// A source's name: `[a-z0-9][a-z0-9._-]{0,63}`.
+/// A source's name, `[a-z0-9][a-z0-9._-]{0,63}`, or that of one account of it: `<source>/<account>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceName(String);
 
 impl SourceName {
-    /// Checks the form.
+    /// A source's own name, if it has the form.
     pub fn parse(name: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let valid = name.len() <= 64
             && name.bytes().next().is_some_and(allowed)
             && name.bytes().all(|byte| allowed(byte) || b"._-".contains(&byte));
         valid.then(|| Self(name.to_owned()))
+    }
+
+    /// A source's name, or that of one account of it, if it has the form.
+    pub fn parse_with_account(name: &str) -> Option<Self> {
+        match name.split_once('/') {
+            None => Self::parse(name),
+            Some((source, account)) => Some(Self::parse(source)?.with_account(Some(&AccountName::parse(account)?))),
+        }
+    }
+
+    /// The name of an account of the source; `None`: the source's own.
+    #[must_use]
+    pub fn with_account(&self, account: Option<&AccountName>) -> Self {
+        match account {
+            Some(account) => Self(format!("{}/{}", self.source(), account.as_str())),
+            None => Self(self.source().to_owned()),
+        }
+    }
+
+    /// The source's own name.
+    pub fn source(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
+
+    /// The account; `None`: it is a source's own name.
+    pub fn account(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(_, account)| account)
     }
 
     /// The name itself.
@@ -65,13 +97,50 @@ impl fmt::Display for SourceName {
     }
 }
 
+/// The name of an account: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, opaque, never an e-mail address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AccountName(String);
+
+impl AccountName {
+    /// Checks the form.
+    pub fn parse(name: &str) -> Option<Self> {
+        let valid = name.len() <= 128
+            && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        valid.then(|| Self(name.to_owned()))
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// One OAuth client at one authorization server.
 #[derive(Debug)]
 pub struct Source {
-    /// Its name.
+    /// Its name; of an account of it: `<source>/<account>`.
     pub name: SourceName,
-    /// How to get its token.
-    pub definition: Definition,
+    /// How to get its token, shared by all its accounts.
+    pub definition: Arc<Definition>,
+}
+
+impl Source {
+    /// One account of it, with a name of its own and the same definition.
+    #[must_use]
+    pub fn of_account(&self, account: &AccountName) -> Self {
+        Self { name: self.name.with_account(Some(account)), definition: Arc::clone(&self.definition) }
+    }
+
+    /// Whether its token document has the ID token.
+    pub fn keeps_id_token(&self) -> bool {
+        self.definition.connect.as_ref().is_some_and(|rules| rules.id_token)
+    }
+
+    /// Whether each of its accounts is worked on by itself.
+    pub fn has_accounts(&self) -> bool {
+        self.definition.connect.as_ref().is_some_and(|rules| rules.accounts)
+    }
 }
 
 /// Where tokens are requested.
@@ -99,6 +168,8 @@ pub enum Credential<A = Box<Assertion>> {
     AccessToken,
     /// A signed assertion (RFC 7523 section 2.1).
     Assertion(A),
+    /// The code that a browser was sent back with (RFC 6749 section 4.1.3).
+    Code,
 }
 
 /// The value of a further request parameter. It may be a secret.
@@ -170,6 +241,8 @@ impl Flow {
         match self.credential {
             Credential::None | Credential::Assertion(_) => true,
             Credential::RefreshToken | Credential::AccessToken => self.refresh.allow_repeat(since_first),
+            // RFC 6749 section 4.1.2: a code that is used twice may cost all tokens that came of it.
+            Credential::Code => false,
         }
     }
 
@@ -217,6 +290,8 @@ pub struct Definition {
     pub steps: Vec<Flow>,
     /// The first credential of a grant that moves.
     pub seed: Option<Seed>,
+    /// How a person connects it; `None`: nobody has to.
+    pub connect: Option<Arc<ConnectRules>>,
     /// Connection settings.
     pub tls: Tls,
     /// Validity that readers of the token document can always count on.
@@ -232,7 +307,8 @@ pub struct Definition {
     /// What to do then.
     pub runbook_url: Option<Url>,
     /// SHA-256 (hex) over the fields that are no secrets and the hashes of the first credentials: of `params` only what
-    /// is never secret, of `headers` nothing. Published; another value makes the token due.
+    /// is never secret, of `headers` nothing, nor of what is for connecting alone. Published; another value makes the
+    /// token due.
     pub public_sha256: String,
     /// SHA-256 (hex) over the same and all secrets: another value means that something was changed.
     pub full_sha256: String,
@@ -249,8 +325,18 @@ impl Definition {
         })
     }
 
+    /// Where the grant begins that is kept in grant state; `None`: no grant is kept, so no lease is needed. What people
+    /// connect comes before a credential in the definition.
+    pub fn root(&self) -> Option<Root<'_>> {
+        let connection = self.connect.as_deref().map(Root::Connection);
+        connection.or_else(|| self.seed.as_ref().map(Root::Seed))
+    }
+
     /// What its tokens are requested with.
     pub fn authorization_grant(&self) -> AuthorizationGrant {
+        if self.connect.is_some() {
+            return AuthorizationGrant::Connection;
+        }
         match (&self.seed, &self.flow.credential) {
             (Some(seed), _) => AuthorizationGrant::Kept(seed.kind()),
             (None, Credential::Assertion(_)) => AuthorizationGrant::Assertion,
@@ -267,7 +353,8 @@ impl Definition {
 
     /// All kinds of requests that it makes.
     fn flows(&self) -> impl Iterator<Item = &Flow> {
-        [&self.flow].into_iter().chain(self.then.as_deref()).chain(&self.steps)
+        let connecting = self.connect.iter().flat_map(|connect| connect.flows());
+        [&self.flow].into_iter().chain(self.then.as_deref()).chain(&self.steps).chain(connecting)
     }
 
     /// How a token is requested with a credential that is used for the first time, or later.
@@ -285,13 +372,24 @@ impl Definition {
     /// a tenant's name is part of many a URL that jobs need.
     pub fn withheld(&self) -> impl Iterator<Item = &str> {
         let headers = self.flows().flat_map(|flow| &flow.headers).map(|(_, value)| value.expose_secret());
-        self.client_and_grant_secrets().chain(headers)
+        let further = self.connect.iter().flat_map(|connect| connect.header_values());
+        self.client_and_grant_secrets().chain(headers).chain(further)
     }
 
     /// Everything in the definition that must not be shown, for masking what a server echoes.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.client_and_grant_secrets().chain(self.flows().flat_map(Flow::secrets))
+        let further = self.connect.iter().flat_map(|connect| connect.header_values());
+        self.client_and_grant_secrets().chain(self.flows().flat_map(Flow::secrets)).chain(further)
     }
+}
+
+/// Where a grant begins that is kept in grant state.
+#[derive(Debug, Clone, Copy)]
+pub enum Root<'a> {
+    /// With the definition's own credential.
+    Seed(&'a Seed),
+    /// With a person who connects an account.
+    Connection(&'a ConnectRules),
 }
 
 /// Where a definition may call plain `http`.

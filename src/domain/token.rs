@@ -10,8 +10,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use self::due::{Due, RefreshRule, due};
+use crate::domain::connection::Connection;
 use crate::domain::document;
 use crate::domain::oauth::TokenAnswer;
+use crate::domain::oauth::identity::Identity;
 use crate::domain::redact;
 use crate::domain::source::{Source, SourceName};
 use crate::domain::time::{rfc3339_seconds, rfc3339_seconds_option};
@@ -78,6 +80,10 @@ pub struct StoredMetadata {
 pub struct TokenDocument {
     /// The source whose token it is.
     pub source: SourceName,
+    /// Whose account it is at the provider, where a person connected it and the provider says so.
+    pub identity: Option<Identity>,
+    /// The ID token that came with it, where the definition asks for it.
+    pub id_token: Option<SecretString>,
     /// The token, and what else the server said with it.
     pub answer: TokenAnswer,
     /// Granted scope, or the requested one if the server did not say (RFC 6749 section 5.1).
@@ -106,6 +112,8 @@ impl TokenDocument {
     ) -> Self {
         let mut document = Self {
             source: source.name.clone(),
+            identity: None,
+            id_token: answer.id_token.clone().filter(|_| source.keeps_id_token()),
             scope: answer.scope.clone().or_else(|| source.definition.flow.scope.clone()),
             issued_at,
             refresh_after: rule.refresh_after(issued_at, answer.expires_at),
@@ -116,6 +124,17 @@ impl TokenDocument {
         };
         document.follow(previous);
         document
+    }
+
+    /// With what is known of the connection that brought it. What the provider's callback said stands over the answer's own
+    /// words; a refresh that names no scope has that of the grant (RFC 6749 section 6).
+    #[must_use]
+    pub fn of_connection(mut self, connection: Connection) -> Self {
+        let Connection { identity, scope, extra, .. } = connection;
+        self.identity = identity;
+        self.answer.extra.extend(extra);
+        self.scope = self.answer.scope.clone().or(scope).or(self.scope);
+        self
     }
 
     /// Takes the generation after that of `previous`.
@@ -154,7 +173,13 @@ impl TokenDocument {
         struct Json<'a> {
             schema_version: u32,
             source: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            account: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            identity: Option<&'a Identity>,
             access_token: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            id_token: Option<&'a str>,
             token_type: &'a str,
             scope: Option<&'a str>,
             #[serde(serialize_with = "rfc3339_seconds")]
@@ -170,7 +195,10 @@ impl TokenDocument {
         SecretString::from(document::to_json(&Json {
             schema_version: SCHEMA_VERSION,
             source: self.source.as_str(),
+            account: self.source.account(),
+            identity: self.identity.as_ref(),
             access_token: self.answer.access_token.expose_secret(),
+            id_token: self.id_token.as_ref().map(SecretString::expose_secret),
             token_type: &self.answer.token_type,
             scope: self.scope.as_deref(),
             issued_at: self.issued_at,

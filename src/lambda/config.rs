@@ -1,5 +1,8 @@
 //! Configuration from the environment, all faults at once.
 
+#[cfg(feature = "connect")]
+mod gateway;
+
 use std::fmt;
 
 use chrono::TimeDelta;
@@ -11,6 +14,9 @@ use crate::app::harvest::Settings;
 use crate::aws::{self, AccessKey};
 use crate::domain::duration;
 use crate::domain::source::PlainHttp;
+
+#[cfg(feature = "connect")]
+pub use self::gateway::GatewayConfig;
 
 /// What the function is told by its environment. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -47,7 +53,13 @@ impl Config {
     /// Reads every variable through `lookup`. An empty variable counts as unset.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut variables = Variables { lookup, faults: Vec::new() };
-        let config = Self {
+        let config = Self::of(&mut variables);
+        variables.finish(config)
+    }
+
+    /// What is wrong is noted with the variables.
+    fn of(variables: &mut Variables<impl Fn(&str) -> Option<String>>) -> Self {
+        Self {
             aws: variables.aws(),
             environment: variables
                 .optional("ENVIRONMENT", is_environment, "1 to 32 letters, digits, `.`, `_` and `-`")
@@ -63,9 +75,7 @@ impl Config {
                 .unwrap_or(32),
             plain_http: variables.parsed("ALLOW_LOOPBACK_HTTP", parse_plain_http, "1 or 0").unwrap_or_default(),
             ssl_cert_file: variables.get("SSL_CERT_FILE"),
-        };
-        variables.faults.dedup();
-        if variables.faults.is_empty() { Ok(config) } else { Err(ConfigError(variables.faults)) }
+        }
     }
 
     /// What a harvester needs to know of it.
@@ -99,6 +109,12 @@ struct Variables<F> {
 }
 
 impl<F: Fn(&str) -> Option<String>> Variables<F> {
+    /// What was read, if nothing was wrong.
+    fn finish<T>(mut self, read: T) -> Result<T, ConfigError> {
+        self.faults.dedup();
+        if self.faults.is_empty() { Ok(read) } else { Err(ConfigError(self.faults)) }
+    }
+
     fn get(&self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }

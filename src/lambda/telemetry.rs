@@ -31,6 +31,7 @@ where
     let own = Targets::new()
         .with_target("token_harvester", level)
         .with_target("bootstrap", level)
+        .with_target("connect", level)
         .with_default(LevelFilter::WARN);
     let lines = tracing_subscriber::fmt::layer()
         .json()

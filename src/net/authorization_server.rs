@@ -71,6 +71,7 @@ fn build(request: &Request) -> Result<http::Request<Outgoing>, http::Error> {
     let method = match request.method {
         RequestMethod::Get => Method::GET,
         RequestMethod::Post => Method::POST,
+        RequestMethod::Delete => Method::DELETE,
     };
     let mut builder = http::Request::builder().method(method).uri(request.url.as_str());
     for (name, value) in &request.headers {

@@ -12,8 +12,8 @@ use crate::support::process::{ROOT, Server};
 use crate::support::token_endpoint::and;
 use crate::support::{assert_failed, assert_refreshed, line};
 
-/// What the server says about itself. One process serves all tests here.
-fn server() -> &'static Value {
+/// What the server says about itself. One process serves all tests.
+pub(crate) fn server() -> &'static Value {
     static SERVER: LazyLock<Result<(Server, Value), String>> = LazyLock::new(|| {
         let folder = Path::new(ROOT).join("tests/oidc-provider");
         if !folder.join("node_modules/oidc-provider").exists() {

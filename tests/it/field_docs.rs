@@ -91,6 +91,8 @@ fn fault(section: &str, field: &str) -> String {
     let object = json!({field: {"no": ["good"]}});
     let fields = match section {
         "definition" => object,
+        "authorize_rename" => json!({"authorize": {"rename": object}}),
+        "device_rename" => json!({"device": {"rename": object}}),
         "error_rule" => json!({"errors": [object]}),
         "expiry" => json!({"response": {"expires": object}}),
         "grant" => json!({"grants": {"client_credentials": object}}),

@@ -1,63 +1,23 @@
 //! The binary itself, as Lambda runs it: through the runtime API.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use wiremock::{MockServer, Request, ResponseTemplate};
 
 use crate::support::deployment::Deployment;
-use crate::support::function::{self, PATIENCE, eventually, runtime_api, told};
+use crate::support::function::{BOOTSTRAP, Function, PATIENCE, eventually, runtime_api, told};
 use crate::support::process::{self, Server};
 use crate::support::proxy::aws_proxy;
 use crate::support::token_endpoint::{and, answer_next, client_of, granted, granting, requests, token_endpoint};
 
-/// The binary in a process of its own, which ends with this value.
-struct Function {
-    process: Child,
-    folder: TempDir,
-}
-
-impl Function {
-    fn start(runtime_api: Option<&str>, variables: &HashMap<&'static str, String>) -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let output = |name: &str| File::create(folder.path().join(name)).expect("a file");
-        let command = function::command(runtime_api, variables, output("stdout"), output("stderr"));
-        let process = Command::from(command).kill_on_drop(true).spawn().expect("a process");
-        Self { process, folder }
-    }
-
-    fn output(&self, name: &str) -> String {
-        std::fs::read_to_string(self.folder.path().join(name)).expect("output")
-    }
-
-    /// All lines on standard output: CloudWatch's, each a JSON object. Nothing else goes anywhere.
-    fn log(&self) -> Vec<Value> {
-        assert_eq!(self.output("stderr"), "");
-        self.output("stdout").lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
-    }
-
-    /// The most memory that it has had, in bytes.
-    fn peak_memory(&self) -> u64 {
-        let id = self.process.id().expect("a running process");
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a status");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-        peak.and_then(|peak| peak.parse::<u64>().ok()).expect("a peak") * 1024
-    }
-
-    async fn end(&mut self) -> ExitStatus {
-        tokio::time::timeout(PATIENCE, self.process.wait()).await.expect("an end in time").expect("an exit status")
-    }
-}
-
 /// Runs the binary for one event, and returns what it told at this path, and itself.
 async fn invoke(deployment: &Deployment, event: Value, at: &str) -> (Request, Function, MockServer) {
     let api = runtime_api(&[event]).await;
-    let function = Function::start(Some(&api.address().to_string()), &deployment.variables);
+    let function = Function::start(BOOTSTRAP, Some(&api.address().to_string()), &deployment.variables);
     (told(&api, at).await, function, api)
 }
 
@@ -85,7 +45,7 @@ async fn cargo_lambda_gets_a_report_and_the_log_is_json() {
     let watch = [&[&*cargo_lambda, "lambda", "watch", "--only-lambda-apis"], &place[..]].concat();
     let _server = Server::start("cargo-lambda-watch", &watch, false).expect("cargo lambda watch");
     eventually("cargo lambda watch", async || tokio::net::TcpStream::connect(address).await.ok()).await;
-    let function = Function::start(Some(&format!("http://{address}/.rt")), &deployment.variables);
+    let function = Function::start(BOOTSTRAP, Some(&format!("http://{address}/.rt")), &deployment.variables);
 
     let event = format!("{}/events/scheduled.json", process::ROOT);
     let invoke = [&["lambda", "invoke", "--data-file", &event], &place[..]].concat();
@@ -137,7 +97,7 @@ async fn a_warm_function_serves_one_event_after_the_other() {
     deployment.define("acme", client_of(&server)).await;
     let scheduled: Value = serde_json::from_str(include_str!("../../events/scheduled.json")).expect("an event");
     let api = runtime_api(&[scheduled, json!({}), json!({"sources": "acme"}), json!({"force": true})]).await;
-    let _function = Function::start(Some(&api.address().to_string()), &deployment.variables);
+    let _function = Function::start(BOOTSTRAP, Some(&api.address().to_string()), &deployment.variables);
 
     for (run, outcome) in [("run-1", "refreshed"), ("run-2", "fresh"), ("run-4", "refreshed")] {
         let report: Value = told(&api, &format!("invocation/{run}/response")).await.body_json().expect("a report");
@@ -157,7 +117,7 @@ async fn a_function_that_is_not_configured_says_everything_that_is_missing_and_e
         ("AWS_ENDPOINT_URL", "s3cr3t-place".to_owned()),
     ]);
 
-    let mut function = Function::start(Some(&api.address().to_string()), &variables);
+    let mut function = Function::start(BOOTSTRAP, Some(&api.address().to_string()), &variables);
 
     assert!(!function.end().await.success());
     let told = told(&api, "init/error").await;
@@ -185,7 +145,7 @@ async fn a_function_that_is_not_configured_says_everything_that_is_missing_and_e
 
 #[tokio::test]
 async fn without_a_runtime_api_the_program_says_how_it_is_run() {
-    let mut function = Function::start(None, &HashMap::new());
+    let mut function = Function::start(BOOTSTRAP, None, &HashMap::new());
 
     assert!(!function.end().await.success());
     let log = function.log();
@@ -228,7 +188,7 @@ async fn unreadable_definitions_fail_the_function_and_the_next_event_finds_it_al
     let deployment = deployment.with("AWS_ENDPOINT_URL_SECRETS_MANAGER", proxy.uri());
     let api = runtime_api(&[json!({}), json!({})]).await;
 
-    let _function = Function::start(Some(&api.address().to_string()), &deployment.variables);
+    let _function = Function::start(BOOTSTRAP, Some(&api.address().to_string()), &deployment.variables);
 
     let error: Value = told(&api, "invocation/run-1/error").await.body_json().expect("an error");
     assert_eq!(error["errorType"], "Harvest.DefinitionsUnreadable");

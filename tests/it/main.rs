@@ -6,9 +6,12 @@
 mod support;
 
 mod authorization_server;
+mod authorization_urls;
 mod bad_answers;
 mod calls;
 mod conformance;
+mod connect;
+mod connections;
 mod definitions;
 mod faults;
 mod field_docs;

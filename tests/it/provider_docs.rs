@@ -27,9 +27,12 @@ const INTRODUCTION: &str = r#"# Providers
 What comes built in: these names can stand in a definition as `"provider"`, and bring the endpoint, the form of requests
 and answers, and the meaning of errors. In the examples `...` is for you to fill in; any other field of a
 [definition](../schemas/definition.schema.json) may be added, and changes what the provider brings. `jwt-bearer` is
-short for `urn:ietf:params:oauth:grant-type:jwt-bearer`. What a provider says besides its token is kept in the member
-`extra` of the token document. A server that follows RFC 6749 needs no provider, only its `token_endpoint` or `issuer`;
-for any other, [declare it yourself](declarations.md).
+short for `urn:ietf:params:oauth:grant-type:jwt-bearer`. With `authorization_code` a person connects an account in a
+browser, after somebody has registered the redirect URI with the client (`<PUBLIC_URL>/callback/<source>`, unless the
+definition has a `redirect_uri`), as the section of the provider tells. What a provider says besides its token is kept in
+the member `extra` of the token document. A server that follows RFC 6749 needs no provider, only its `token_endpoint` or
+`issuer`, and for connecting its `authorization_endpoint`; for any other,
+[declare it yourself](declarations.md).
 "#;
 
 const CONCLUSION: &str = r"## What a declaration cannot say
@@ -232,7 +235,28 @@ impl Grant<'_> {
 
     fn paragraph(&self) -> String {
         let title = self.section["title"].as_str().expect("a string");
-        format!("{title} (`{}`):\n\n```json\n{}\n```\n", self.short_name(), self.example_text())
+        let paragraph = format!("{title} (`{}`):\n\n```json\n{}\n```\n", self.short_name(), self.example_text());
+        if self.name == "authorization_code" { paragraph + &self.connection() } else { paragraph }
+    }
+
+    /// Whose account a connection is, and what ends with it.
+    fn connection(&self) -> String {
+        let (identity, revoke) = (&self.fields["identity"], &self.fields["revoke"]);
+        let endpoint = identity["endpoint"].as_str().unwrap_or_default();
+        let identity = match identity["from"].as_str() {
+            Some("answer") => "the answer to the code".to_owned(),
+            Some("id_token") => "the ID token".to_owned(),
+            Some("callback") => "the callback".to_owned(),
+            Some("request") => format!("`{}`", endpoint.split('?').next().expect("an address")),
+            _ => "an ID token, if there is one".to_owned(),
+        };
+        let end = match (revoke["endpoint"].as_str(), revoke["ends"].as_str()) {
+            (None, _) => "ends nothing at the provider",
+            (Some(_), None | Some("token")) => "ends the connection's own tokens there",
+            (Some(_), Some("grant")) => "ends all that the client has of the person",
+            (Some(_), _) => "ends all that the client has of the account",
+        };
+        format!("\nWhose account it is comes from {identity}. Disconnecting {end}.\n")
     }
 
     /// A definition with what this grant needs, in the order in which a person would write it.
@@ -287,7 +311,7 @@ impl Grant<'_> {
 
 /// Who and how before what.
 fn in_order(mut fields: Map<String, Value>) -> Vec<(String, Value)> {
-    const ORDER: [&str; 15] = [
+    const ORDER: [&str; 16] = [
         "provider",
         "variables",
         "grant_type",
@@ -300,6 +324,7 @@ fn in_order(mut fields: Map<String, Value>) -> Vec<(String, Value)> {
         "refresh_token",
         "assertion_subject",
         "assertion_audience",
+        "redirect_uri",
         "scope",
         "params",
         "headers",

@@ -1,5 +1,7 @@
 //! The published JSON Schemas say what the program really reads and writes.
 
+mod connections;
+
 use jsonschema::{Registry, Validator};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -120,6 +122,9 @@ fn schema_and_parser_agree_on_definitions() {
     expect(bad_definitions(), (false, false));
     expect(bad_declarations(), (false, false));
     expect(contradictions(), (false, true));
+    expect(connections::good(), (true, true));
+    expect(connections::bad(), (false, false));
+    expect(connections::contradictory(), (false, true));
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
 }
 

@@ -6,7 +6,11 @@ import { createServer } from 'node:http';
 
 import Provider from 'oidc-provider';
 
+// Standard output is closed after its first line.
+console.info = console.error;
+
 const SECRET = 'p@ss word/+%&=:~';
+const ACCOUNT = 'ada-1815';
 const JWT_CLIENTS = {
   RS256: ['rsa', { modulusLength: 2048 }, 'pkcs1'],
   PS256: ['rsa', { modulusLength: 2048 }, 'pkcs8'],
@@ -34,6 +38,18 @@ const jwtClients = Object.entries(JWT_CLIENTS).map(([alg, [type, options, format
   });
 });
 
+// A person who signs in and agrees to everything, at once.
+const agree = async (provider, request, response) => {
+  const { prompt, params, session } = await provider.interactionDetails(request, response);
+  if (prompt.name === 'login') {
+    await provider.interactionFinished(request, response, { login: { accountId: ACCOUNT } });
+    return;
+  }
+  const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  grant.addOIDCScope(params.scope);
+  await provider.interactionFinished(request, response, { consent: { grantId: await grant.save() } });
+};
+
 const server = createServer();
 server.listen(0, '127.0.0.1', async () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
@@ -49,6 +65,13 @@ server.listen(0, '127.0.0.1', async () => {
         response_types: ['code'],
         scope: 'openid offline_access',
       }),
+      client('connecting', 'client_secret_basic', {
+        client_secret: SECRET,
+        grant_types: ['authorization_code', 'refresh_token'],
+        redirect_uris: ['https://connect.example.com/callback/crm'],
+        response_types: ['code'],
+        scope: 'openid offline_access',
+      }),
     ],
     scopes: ['openid', 'offline_access', 'read', 'write'],
     clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt'],
@@ -58,7 +81,11 @@ server.listen(0, '127.0.0.1', async () => {
     rotateRefreshToken: true,
     ttl: { AccessToken: 3600, ClientCredentials: 600, RefreshToken: 86400, Grant: 86400 },
   });
-  server.on('request', provider.callback());
+  const handle = provider.callback();
+  server.on('request', (request, response) => {
+    if (request.url.startsWith('/interaction/')) agree(provider, request, response);
+    else handle(request, response);
+  });
 
   // What a person's consent in a browser would leave behind.
   const accountId = randomUUID();

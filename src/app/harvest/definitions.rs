@@ -183,7 +183,10 @@ impl<P: Ports> Run<'_, P> {
         let now = self.now();
         for _ in 0..WRITE_ATTEMPTS {
             let Some(kept) = self.harvester.known.borrow().roster.clone() else { return };
-            let after = kept.roster.after(&self.catalog, announced.iter().copied());
+            let mut after = kept.roster.after(&self.catalog, announced.iter().copied());
+            for (source, connected) in &*self.accounts.borrow() {
+                after = after.with_accounts(source, connected);
+            }
             if kept.is_kept && after == kept.roster {
                 return;
             }

@@ -7,7 +7,7 @@ use super::work::{Done, Work};
 use crate::app::ports::{Advice, IncidentStore as _, Ports, Tagged, WRITE_ATTEMPTS};
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::incident::{self, Change, Ended, Happened, Incident, Situation, TokenLife};
-use crate::domain::source::Source;
+use crate::domain::source::{AccountName, Source, SourceName};
 use crate::domain::token::RefreshRule;
 
 /// What has become of a source's incident in this run.
@@ -120,6 +120,9 @@ impl<P: Ports> Work<'_, P> {
             Err(error) if error.code == ErrorCode::OutOfTime && !self.has_begun() => {
                 Happened::Waiting { error: error.clone() }
             }
+            // Nobody is missed who has not connected yet: an account that only an event named leaves no incident.
+            Err(error) if error.code == ErrorCode::NotConnected && self.name().contains('/') => Happened::NotTried,
+            Err(error) if error.code == ErrorCode::NotConnected => Happened::NotConnected { error: error.clone() },
             Err(error) => Happened::Failed { error: error.clone(), retry_after },
         }
     }
@@ -226,16 +229,7 @@ impl<P: Ports> Run<'_, P> {
         }
         let open = self.open_incidents().await.into_iter().flatten();
         let mut gone = Vec::new();
-        for name in open.filter(|name| self.catalog.find(name).is_none()) {
-            let ended = if self.catalog.is_disabled(name) {
-                Ended::SwitchedOff
-            } else if self.catalog.is_pack(name) {
-                Ended::Mended
-            } else if self.catalog.is_complete() {
-                Ended::Removed
-            } else {
-                continue;
-            };
+        for (name, ended) in open.filter_map(|name| Some((name, self.why_gone(name)?))) {
             let previous = self.as_remembered(name, self.read_incident(name).await.flatten());
             let told = previous.as_ref().and_then(|previous| previous.value.as_ref());
             match incident::judge_gone(told, ended) {
@@ -244,5 +238,27 @@ impl<P: Ports> Run<'_, P> {
             }
         }
         gone
+    }
+
+    /// How the work on a name came to its end that has an incident; `None`: it goes on, or nobody knows.
+    fn why_gone(&self, name: &str) -> Option<Ended> {
+        let (catalog, listed) = (&self.catalog, self.accounts.borrow());
+        if catalog.find(name).is_some() {
+            // What was wrong with the source as a whole is over: each account is worked on by itself.
+            return listed.contains_key(name).then_some(Ended::Mended);
+        }
+        let named = SourceName::parse_with_account(name);
+        let account = named.as_ref().and_then(|named| Some((named.source(), AccountName::parse(named.account()?)?)));
+        let source = account.as_ref().map_or(name, |(source, _)| source);
+        match (catalog.find(source), account) {
+            (Some(Err(_)), Some(_)) => None,
+            (Some(Ok(definition)), Some((source, account))) if definition.has_accounts() => {
+                let is_gone = listed.get(source).is_some_and(|accounts| !accounts.contains(&account));
+                is_gone.then_some(Ended::Disconnected)
+            }
+            _ if catalog.is_disabled(source) => Some(Ended::SwitchedOff),
+            _ if catalog.is_pack(source) => Some(Ended::Mended),
+            _ => catalog.is_complete().then_some(Ended::Removed),
+        }
     }
 }

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tracing::info;
 
+use super::run;
 use super::work::{Done, Work};
-use crate::app::grants::CurrentGrant;
+use crate::app::grants::{CurrentGrant, Saved};
 use crate::app::ports::{Ports, StoreError};
 use crate::app::requester::Received;
 use crate::app::tokens::{NewToken, Stored};
-use crate::domain::credential::{CredentialKind, Seed};
+use crate::domain::connection::Connection;
+use crate::domain::credential::CredentialKind;
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::grant::GrantState;
 use crate::domain::oauth::{Exchange, GrantExpiry, Rejection, TokenAnswer};
 use crate::domain::retry::Repeat;
-use crate::domain::source::Source;
+use crate::domain::source::{Root, Source};
 
 /// An answer with a token, and all that it hangs on.
 struct Granted {
@@ -26,6 +28,8 @@ struct Granted {
     issued_at: DateTime<Utc>,
     /// Stated end of the grant that the next token is requested with.
     grant_expires_at: Option<DateTime<Utc>>,
+    /// What is known of the connection, where the grant is one.
+    connection: Option<Connection>,
     /// Why the credential that came with it is not saved.
     unsaved: Option<StoreError>,
     /// Whether nothing was requested: the access token is the one in grant state, too young to be refreshed.
@@ -75,7 +79,7 @@ impl<P: Ports> Work<'_, P> {
         let source = Arc::clone(&granted.source);
         let definition = &source.definition;
         for (index, flow) in definition.steps.iter().enumerate() {
-            let exchange = Exchange { definition, flow, credential: Some(&granted.answer.access_token) };
+            let exchange = Exchange { definition, flow, credential: Some(&granted.answer.access_token), further: &[] };
             let received = self.requester.request_token(&exchange).await.map_err(|rejection| {
                 let message = format!("step {}: {}", index + 1, rejection.error.message);
                 let error = SourceError { message, ..rejection.error };
@@ -90,8 +94,8 @@ impl<P: Ports> Work<'_, P> {
     }
 
     async fn publish(&self, granted: Granted) -> Result<Stored, SourceError> {
-        let Granted { source, answer, issued_at, grant_expires_at, .. } = granted;
-        let new = NewToken { answer, issued_at, grant_expires_at };
+        let Granted { source, answer, issued_at, grant_expires_at, connection, .. } = granted;
+        let new = NewToken { answer, issued_at, grant_expires_at, connection };
         self.tokens.publish(&self.requester, &source, &self.rule(&source), new).await
     }
 
@@ -105,7 +109,7 @@ impl<P: Ports> Work<'_, P> {
         if rejection.client_refused
             && let Some(changed) = self.changed_definition(source).await
             // A grant that moves needs a lease; the next run, for which it is due, takes one.
-            && (changed.definition.seed.is_none() || self.grants.holds_lease())
+            && (changed.definition.root().is_none() || self.grants.holds_lease())
         {
             info!(run.id = self.run.id, source.name = %source.name, "definition has changed, trying the new one");
             self.tried.replace(Some(changed.definition.full_sha256.clone()));
@@ -117,27 +121,33 @@ impl<P: Ports> Work<'_, P> {
     /// The source as it is defined now, if that is another definition than the one that was tried.
     async fn changed_definition(&self, source: &Source) -> Option<Arc<Source>> {
         let catalog = self.run.reread.get_or_init(|| self.run.reread()).await.as_ref()?;
-        let current = catalog.find(source.name.as_str())?.as_ref().ok()?;
-        (current.definition.full_sha256 != source.definition.full_sha256).then(|| Arc::clone(current))
+        let current = run::find(catalog, source.name.as_str()).ok()?;
+        (current.definition.full_sha256 != source.definition.full_sha256).then_some(current)
     }
 
     async fn request_by_definition(&self, source: &Arc<Source>) -> Result<Granted, Rejection> {
         let definition = &source.definition;
-        if let Some(seed) = &definition.seed {
-            return self.request_by_grant(source, seed).await;
+        if let Some(root) = definition.root() {
+            return self.request_by_grant(source, root).await;
         }
-        let exchange = Exchange { definition, flow: &definition.flow, credential: None };
+        let exchange = Exchange { definition, flow: &definition.flow, credential: None, further: &[] };
         let received = self.requester.request_token(&exchange).await.map_err(Rejection::of_no_kept_grant)?;
         Ok(Granted::new(source, received))
     }
 
     /// A new token with the grant that is current; a grant that moves is saved before anything else happens.
-    async fn request_by_grant(&self, source: &Arc<Source>, seed: &Seed) -> Result<Granted, Rejection> {
-        let mut grant = self.read_grant(source, seed).await?;
+    async fn request_by_grant(&self, source: &Arc<Source>, root: Root<'_>) -> Result<Granted, Rejection> {
+        let mut grant = self.read_grant(source, root).await?;
+        if let Root::Connection(rules) = root
+            && grant.state.lacks_refresh_token(rules)
+        {
+            self.refuse_ended(&grant.state)?;
+            return Ok(Granted::held(source, grant.state));
+        }
         let mut result = self.request_with(source, &grant.state).await;
         if result.as_ref().is_err_and(|rejection| rejection.error.code == ErrorCode::InvalidGrant) {
             // A lost race is not a dead grant.
-            let newer = self.read_grant(source, seed).await?;
+            let newer = self.read_grant(source, root).await?;
             if !newer.state.same_credential(&grant.state) {
                 info!(run.id = self.run.id, source.name = %source.name, "grant has moved, trying the newer one");
                 result = self.request_with(source, &newer.state).await;
@@ -153,36 +163,52 @@ impl<P: Ports> Work<'_, P> {
         let rules = source.definition.flow_for(grant.state.next_use()).refresh;
         let next = grant.state.after(&granted.answer, granted.issued_at, rules);
         granted.grant_expires_at = next.as_ref().unwrap_or(&grant.state).refresh_token_expires_at();
+        granted.connection = grant.state.connection().cloned();
         if let Some(next) = next {
-            granted.unsaved = self.grants.save(&source.name, &next, &grant).await.err();
+            match self.grants.save(&source.name, &next, &grant).await {
+                Ok(Saved::Gone) if granted.connection.is_some() => {
+                    let message = "it was disconnected while its token was refreshed";
+                    return Err(Rejection::terminal(SourceError::new(ErrorCode::NotConnected, message)));
+                }
+                saved => granted.unsaved = saved.err(),
+            }
         }
         Ok(granted)
     }
 
-    async fn read_grant(&self, source: &Source, seed: &Seed) -> Result<CurrentGrant, Rejection> {
-        self.grants.read(&source.name, seed).await.map_err(Rejection::terminal)
+    async fn read_grant(&self, source: &Source, root: Root<'_>) -> Result<CurrentGrant, Rejection> {
+        self.grants.read(&source.name, root).await.map_err(Rejection::terminal)
+    }
+
+    /// Refuses a credential that is known to have ended.
+    fn refuse_ended(&self, grant: &GrantState) -> Result<(), Rejection> {
+        let event = self.run.event;
+        // The end of an access token is the token's own; that of a refresh token may have been stated wrongly.
+        let is_believed = grant.kind == CredentialKind::AccessToken || !(event.force || event.retry_dead);
+        if !is_believed || !grant.has_expired(self.run.now()) {
+            return Ok(());
+        }
+        let again = if grant.connection().is_some() { "connect the account" } else { "authorize" };
+        let message = format!("the {} has expired: somebody has to {again} again", grant.kind.in_words());
+        Err(Rejection::terminal(SourceError::new(ErrorCode::ReauthorizationRequired, message)))
     }
 
     /// Requests a token with the credential of a grant, unless it is known to be of no use, or to be used too early.
     async fn request_with(&self, source: &Source, grant: &GrantState) -> Result<Received, Rejection> {
-        let (event, now) = (self.run.event, self.run.now());
-        // The end of an access token is the token's own; that of a refresh token may have been stated wrongly.
-        let is_believed = grant.kind == CredentialKind::AccessToken || !(event.force || event.retry_dead);
-        if is_believed && grant.has_expired(now) {
-            let message = format!("the {} has expired: somebody has to authorize again", grant.kind.in_words());
-            return Err(Rejection::terminal(SourceError::new(ErrorCode::ReauthorizationRequired, message)));
-        }
+        self.refuse_ended(grant)?;
         let definition = &source.definition;
         let flow = definition.flow_for(grant.next_use());
         if let Some(minimum_age) = flow.refresh.minimum_age
             && !grant.is_seed
-            && now - grant.credential_issued_at < minimum_age
+            && self.run.now() - grant.credential_issued_at < minimum_age
         {
             let message = "the credential is too young to be refreshed";
             let error = SourceError::new(ErrorCode::EndpointRejected, message);
             return Err(Rejection { too_early: true, ..Rejection::terminal(error) });
         }
-        self.requester.request_token(&Exchange { definition, flow, credential: Some(&grant.credential) }).await
+        self.requester
+            .request_token(&Exchange { definition, flow, credential: Some(&grant.credential), further: &[] })
+            .await
     }
 }
 
@@ -194,6 +220,7 @@ impl Granted {
             grant_expires_at: answer.grant_expiry.at(),
             answer,
             issued_at,
+            connection: None,
             unsaved: None,
             held: false,
         }
@@ -204,6 +231,7 @@ impl Granted {
         Self {
             source: Arc::clone(source),
             issued_at: grant.credential_issued_at,
+            connection: grant.connection().cloned(),
             answer: TokenAnswer {
                 access_token: grant.credential,
                 token_type: "Bearer".to_owned(),
@@ -211,6 +239,7 @@ impl Granted {
                 expires_at: grant.expires_at,
                 refresh_token: None,
                 grant_expiry: GrantExpiry::Unstated,
+                id_token: None,
                 extra: serde_json::Map::new(),
             },
             grant_expires_at: None,
@@ -223,10 +252,16 @@ impl Granted {
 /// Nothing but a person can bring back a credential that was used up and whose successor could not be saved.
 fn grant_lost(source: &Source, error: &StoreError, token_is_stored: bool) -> SourceError {
     let token = if token_is_stored { "the new token is stored, but " } else { "" };
-    let what = source.definition.seed.as_ref().map(Seed::kind).unwrap_or_default().in_words();
+    let (what, next_step) = match source.definition.root() {
+        Some(Root::Connection(rules)) => (rules.keeps.in_words(), "connect the account again".to_owned()),
+        Some(Root::Seed(seed)) => {
+            let what = seed.kind().in_words();
+            (what, format!("authorize anew and put the {what} into the definition"))
+        }
+        None => ("credential", "authorize anew".to_owned()),
+    };
     let message = format!(
-        "{token}the {what} that came with the answer is lost, since it could not be saved ({error}): authorize anew and \
-         put the {what} into the definition"
+        "{token}the {what} that came with the answer is lost, since it could not be saved ({error}): {next_step}"
     );
     SourceError { retryable: false, ..SourceError::new(ErrorCode::GrantStoreFailed, message) }
 }

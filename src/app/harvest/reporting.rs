@@ -95,11 +95,11 @@ impl<P: Ports> Work<'_, P> {
         }
     }
 
-    /// Throttled, lacking for the first time, or not begun for want of time: deferred. Everything else failed.
+    /// Throttled, not connected yet, lacking for the first time, or not begun for want of time: deferred. Everything else failed.
     fn outcome_of(&self, error: &SourceError) -> Outcome {
         match error.code {
             _ if self.is_absent() => Outcome::Deferred,
-            ErrorCode::RateLimited => Outcome::Deferred,
+            ErrorCode::RateLimited | ErrorCode::NotConnected => Outcome::Deferred,
             ErrorCode::OutOfTime if !self.has_begun() => Outcome::Deferred,
             _ => Outcome::Failed,
         }
@@ -110,7 +110,9 @@ impl<P: Ports> Run<'_, P> {
     /// The report of the whole run, which is logged too.
     pub(super) fn report(&self, harvested: &[Harvested]) -> Report {
         let mut warnings = Vec::new();
-        if harvested.is_empty() {
+        // A source with accounts of which none is connected has no line, but it is one.
+        let has_sources = !harvested.is_empty() || !self.accounts.borrow().is_empty();
+        if !has_sources {
             let message = format!(
                 "there is no source to harvest: add one by creating a secret named {}<source> that holds its definition",
                 self.settings.secret_prefix
@@ -123,7 +125,7 @@ impl<P: Ports> Run<'_, P> {
             run_id: self.id.to_owned(),
             environment: self.settings.environment.clone(),
             dry_run: self.event.dry_run,
-            complete: self.event.sources.is_none() && !self.event.dry_run && !harvested.is_empty(),
+            complete: self.event.sources.is_none() && !self.event.dry_run && has_sources,
             started_at: self.started_at,
             finished_at: self.now(),
             refreshed: count(Outcome::Refreshed),

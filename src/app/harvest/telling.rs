@@ -1,6 +1,6 @@
 //! Telling: people of what has changed for them, once per run; subscribers of every token that changed or failed to.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join;
 use futures_util::{StreamExt as _, stream};
 use tracing::{info, warn};
@@ -15,16 +15,21 @@ use crate::app::ports::{
 };
 use crate::domain::credential::AuthorizationGrant;
 use crate::domain::forecast::{self, Forecast, GrantForecast};
+use crate::domain::grant::GrantState;
 use crate::domain::incident::{Change, Severity};
 use crate::domain::notice::alert::{Alert, Case};
 use crate::domain::notice::message::Message;
 use crate::domain::notice::token_event::TokenEvent;
 use crate::domain::report::Report;
 use crate::domain::retry::Deadline;
-use crate::domain::source::{Definition, Source};
+use crate::domain::source::Source;
+use crate::domain::token::StoredMetadata;
 
 /// How often a warm function keeps the report of a run in which all went well.
 const REPORT_AGE: TimeDelta = TimeDelta::minutes(15);
+
+/// Tokens that are refreshed seldom live longer.
+const LONGEST_USUAL_LIFE: TimeDelta = TimeDelta::days(2);
 
 /// What a person is to be told of a source though it does not fail.
 pub(super) struct OwedForecast {
@@ -50,7 +55,7 @@ impl<P: Ports> Work<'_, P> {
             .too_slow(metadata.issued_at, metadata.expires_at)
             .filter(|_| rule.ends_between_runs(metadata.issued_at, metadata.expires_at))
             .filter(|_| !run.harvester.told_too_slow.borrow().contains(source.name.as_str()));
-        let grant_expires_at = metadata.grant_expires_at.filter(|end| forecast::ends_soon(*end, now));
+        let grant_expires_at = grant_end(source, &metadata).filter(|end| forecast::ends_soon(*end, now));
         if run.event.dry_run || too_slow.is_none() && grant_expires_at.is_none() {
             return None;
         }
@@ -65,7 +70,10 @@ impl<P: Ports> Work<'_, P> {
                 let grant = run.world.state.read_grant(&source.name).await.ok().flatten();
                 let told_days = told.grant.filter(|told| told.is_about(end)).map(|told| told.days);
                 grant
-                    .and_then(|grant| forecast::step(grant.value.expires_at, grant.value.extended, told_days, now))
+                    .and_then(|grant| {
+                        let extended = extended(source, &grant.value);
+                        forecast::step(grant.value.expires_at, extended, told_days, now)
+                    })
                     .map(|days| GrantForecast { grant_expires_at: end, days })
             }
         };
@@ -185,6 +193,7 @@ impl<P: Ports> Run<'_, P> {
             report: &one.report,
             issued_at: one.issued_at,
             incident: one.watched.incident(),
+            grant: grant(one),
             owner: owner(one),
             runbook_url: runbook_url(one),
         }
@@ -205,15 +214,28 @@ impl<P: Ports> Run<'_, P> {
     }
 }
 
+/// The stated end of what the next token is requested with. A connection without a refresh token ends with its token:
+/// that is looked into where the token lives longer than one that is refreshed usually does.
+fn grant_end(source: &Source, metadata: &StoredMetadata) -> Option<DateTime<Utc>> {
+    let may_end = source.definition.connect.as_ref().is_some_and(|rules| rules.may_lack_refresh_token);
+    let token_end = metadata.expires_at.filter(|end| may_end && *end - metadata.issued_at > LONGEST_USUAL_LIFE);
+    metadata.grant_expires_at.or(token_end)
+}
+
+/// Whether the last refresh moved the end of a grant. Nothing moves that of a connection without a refresh token.
+fn extended(source: &Source, grant: &GrantState) -> Option<bool> {
+    let rules = source.definition.connect.as_ref();
+    if rules.is_some_and(|rules| grant.lacks_refresh_token(rules)) { Some(false) } else { grant.extended }
+}
+
 /// What an alert says of a source, whatever the news.
 fn case(one: &Harvested) -> Case<'_> {
-    let definition = one.source.as_ref().map(|source| &source.definition);
     Case {
         source: &one.report.source,
         severity: Severity::Warning,
         token_expires_at: one.report.expires_at,
         has_token: one.report.generation.is_some(),
-        grant: definition.map_or_else(AuthorizationGrant::default, Definition::authorization_grant),
+        grant: grant(one),
         owner: owner(one),
         runbook_url: runbook_url(one),
         ..Case::default()
@@ -238,6 +260,11 @@ fn add<'a>(alert: &mut Alert<'a>, watched: &'a Watched, case: Case<'a>) {
         ended,
         ..case
     });
+}
+
+/// What the source's tokens are requested with.
+fn grant(one: &Harvested) -> AuthorizationGrant {
+    one.source.as_ref().map(|source| source.definition.authorization_grant()).unwrap_or_default()
 }
 
 /// Who is asked when this source fails.

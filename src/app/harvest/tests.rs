@@ -1,6 +1,7 @@
 //! The use case with the world in memory and tokio's time paused: waits are measured, not waited for.
 
 mod bench;
+mod connections;
 mod credentials;
 mod definitions;
 mod grants;
@@ -8,11 +9,8 @@ mod incidents;
 mod month;
 mod requests;
 mod runs;
-mod world;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::SecondsFormat;
@@ -22,24 +20,19 @@ use tokio::time::Instant;
 
 use self::bench::Bench;
 use self::grants::held_until;
-use self::world::{Half, Memory, Outbox, PausedClock, Secrets, Server, State, Tokens, start};
 use super::*;
 use crate::app::at_work::AtWork;
-use crate::app::ports::{
-    Advice, AuthorizationServer, Clock, ForecastStore, GrantStore, IncidentStore, LeaseStore, Publisher, Put, Random,
-    Reading, ReportStore, RosterStore, SecretStore, Tagged, TokenStore,
-};
+use crate::app::memory::{Half, Memory, Outbox, PausedClock, Secrets, Server, State, Tokens, start};
+use crate::app::ports::Tagged;
 use crate::domain::credential::Seed;
 use crate::domain::error::{ErrorCode, SourceError};
-use crate::domain::forecast::Forecast;
 use crate::domain::grant::GrantState;
 use crate::domain::lease::Lease;
-use crate::domain::notice::message::{Limits, Message};
+use crate::domain::notice::message::Message;
 use crate::domain::oauth::{Answer, AnswerBody, Rejection, Request};
 use crate::domain::report::{Outcome, SourceReport, WarningCode};
-use crate::domain::source::{Roster, Secret, SourceName, Tls};
 use crate::domain::time::rfc3339;
-use crate::domain::token::{Location, StoredToken, TokenDocument};
+use crate::domain::token::TokenDocument;
 
 /// A definition whose token endpoint's path is the source's name.
 fn client(source: &str, client_secret: &str) -> Value {

@@ -21,7 +21,7 @@ use crate::app::tokens::Tokens;
 use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::incident::Incident;
 use crate::domain::retry::Deadline;
-use crate::domain::source::{Source, SourceName};
+use crate::domain::source::{Root, Source, SourceName};
 use crate::domain::token::{self, Due, RefreshRule, StoredToken};
 
 /// The work on one source in one run, and what it has shown so far: that counts also where the work is broken off.
@@ -146,7 +146,7 @@ impl<'a, P: Ports> Work<'a, P> {
             Err(error) => {
                 self.read_incident().await;
                 // How long the old token works decides how urgent it is to mend the definition.
-                let name = SourceName::parse(self.name());
+                let name = SourceName::parse_with_account(self.name());
                 if let Some(name) = name.filter(|_| error.code != ErrorCode::SourceUnknown) {
                     let _ = self.tokens.look_up(&name).await;
                 }
@@ -157,15 +157,19 @@ impl<'a, P: Ports> Work<'a, P> {
 
     async fn refresh_if_due(&self, source: &Arc<Source>) -> Result<Done, SourceError> {
         let ((), stored) = join(self.read_incident(), self.tokens.look_up(&source.name)).await;
-        let due = match self.due(source, stored?.as_ref()) {
+        let stored = stored?;
+        let due = match self.due(source, stored.as_ref()) {
             Ok(due) => due,
             Err(done) => return Ok(done),
         };
         info!(run.id = self.run.id, source.name = %source.name, due = due.as_str(), "token is due");
+        if self.needs_no_request(source, stored.as_ref()).await? {
+            return Ok(Done::Fresh);
+        }
         if self.run.event.dry_run {
             return Ok(Done::WouldRefresh);
         }
-        if source.definition.seed.is_none() {
+        if source.definition.root().is_none() {
             return self.refresh(source).await;
         }
         if !self.grants.take_lease(&source.name).await? {
@@ -178,6 +182,18 @@ impl<'a, P: Ports> Work<'a, P> {
             Ok(_due) => self.refresh(source).await,
             Err(done) => Ok(done),
         }
+    }
+
+    /// Whether a due token is all that its connection has: without a refresh token, it is used as long as it works. Costs a
+    /// look at the grant only where that, or that nobody has connected yet, is to be expected; neither needs a lease.
+    async fn needs_no_request(&self, source: &Source, stored: Option<&StoredToken>) -> Result<bool, SourceError> {
+        let Some(rules) = source.definition.connect.as_ref() else { return Ok(false) };
+        if stored.is_some() && !rules.may_lack_refresh_token {
+            return Ok(false);
+        }
+        let grant = self.grants.read(&source.name, Root::Connection(rules)).await?.state;
+        let is_all = grant.lacks_refresh_token(rules) && !grant.has_expired(self.run.now());
+        Ok(is_all && stored.is_some_and(|stored| stored.holds(&grant.credential)))
     }
 
     /// Why the source's token is to be refreshed in this run; the error: why not.

@@ -47,6 +47,11 @@ pub enum Happened {
     NotDue,
     /// It is left alone for now, or only looked at.
     NotTried,
+    /// Nobody has connected it yet.
+    NotConnected {
+        /// The report's.
+        error: SourceError,
+    },
     /// It was not its turn: held by another run, or out of time before the first request.
     Waiting {
         /// Which of the two it was.
@@ -105,6 +110,8 @@ pub enum Ended {
     Removed,
     /// Its definition says that it is not to be harvested.
     SwitchedOff,
+    /// The account is not connected any more.
+    Disconnected,
 }
 
 /// Why a person must hear of an incident.
@@ -140,7 +147,17 @@ pub fn judge(previous: Option<&Incident>, happened: Happened, situation: &Situat
         (Happened::NotDue | Happened::NotTried | Happened::Waiting { .. }, Some(previous)) => {
             judged(previous.clone(), situation)
         }
-        (Happened::Waiting { error }, None) => judged(continued(None, error, situation), situation),
+        (Happened::NotConnected { error }, Some(previous)) if previous.error.code == ErrorCode::NotConnected => {
+            judged(continued(Some(previous), error, situation), situation)
+        }
+        // What there was to refresh before is gone, and with it what was wrong.
+        (Happened::NotConnected { .. }, Some(previous)) => {
+            let is_mended = previous.ends_with_a_look() || previous.is_passing();
+            return closed(Some(previous), if is_mended { Ended::Mended } else { Ended::Disconnected });
+        }
+        (Happened::Waiting { error } | Happened::NotConnected { error }, None) => {
+            judged(continued(None, error, situation), situation)
+        }
         (Happened::Failed { error, retry_after }, previous) => failed(previous, error, retry_after, situation),
         (Happened::Throttled { error, retry_after }, previous) => throttled(previous, error, retry_after, situation),
     };
@@ -264,6 +281,9 @@ fn judged(mut incident: Incident, situation: &Situation<'_>) -> Incident {
     let critical = token_end(&incident, situation).is_some_and(|end| {
         end <= now || end < helped_by || (!incident.error.retryable && end - now < TIME_FOR_A_PERSON)
     });
+    // Whoever was sent a link is given a day, whatever token is left of a time before.
+    let has_time = incident.error.code == ErrorCode::NotConnected && now - incident.opened_at < LONGEST_SILENCE;
+    let critical = critical && !has_time;
     incident.severity = if critical { Severity::Critical } else { Severity::Warning };
     incident
 }

@@ -208,6 +208,7 @@ impl<'a> Item<'a> {
             (News::Forecast, None) if self.case.warning.is_some() => "schedule_too_slow",
             (News::Forecast, None) => match self.case.grant {
                 AuthorizationGrant::Kept(CredentialKind::AccessToken) => "access token ends",
+                AuthorizationGrant::Connection => "connection ends",
                 _ => "refresh token ends",
             },
             (_, None) => "failing",

@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::domain::credential::AuthorizationGrant;
 use crate::domain::document;
-use crate::domain::error::SourceError;
+use crate::domain::error::{ErrorCode, SourceError};
 use crate::domain::incident::Incident;
 use crate::domain::notice::message::{Limits, Message, SCHEMA_VERSION};
 use crate::domain::notice::words::{ascii_line, moment, next_attempt};
@@ -27,6 +28,8 @@ pub struct TokenEvent<'a> {
     pub issued_at: Option<DateTime<Utc>>,
     /// The source's open incident; `None` where it has none, or it could not be read.
     pub incident: Option<&'a Incident>,
+    /// What its tokens are requested with.
+    pub grant: AuthorizationGrant,
     /// The definition's `owner`: whom to ask when this source fails.
     pub owner: Option<&'a str>,
     /// The definition's `runbook_url`: what to do then.
@@ -146,7 +149,11 @@ impl TokenEvent<'_> {
                 format!("The last good token stays in place and works until {}.", moment(end, now))
             }
         };
-        let help = "Someone has to change the source's definition, or its client at the provider.";
+        let help = if self.grant == AuthorizationGrant::Connection && error.code == ErrorCode::ReauthorizationRequired {
+            "Someone has to connect the account again."
+        } else {
+            "Someone has to change the source's definition, or its client at the provider."
+        };
         let help = (!error.retryable).then(|| help.to_owned());
         let next = match self.incident {
             Some(incident) => Some(next_attempt(incident.next_attempt_at, error, now)),
@@ -164,7 +171,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::error::ErrorCode;
 
     const LIMITS: Limits = Limits { subject: 100, list: 96 * 1024 };
 
@@ -194,6 +200,7 @@ mod tests {
             report,
             issued_at: Some(now()),
             incident: None,
+            grant: AuthorizationGrant::Client,
             owner: Some("crm-team@example.com"),
             runbook_url: Some("https://wiki.example.com/crm"),
         };

@@ -58,6 +58,7 @@ impl Exchange<'_> {
             expires_at: expiry::access_token_expiry(document, access_token, response, issued_at),
             refresh_token: refresh_token.map(SecretString::from),
             grant_expiry: expiry::grant_expiry(document, response, issued_at),
+            id_token: id_token.map(SecretString::from),
             extra: self.extra(document, &secrets),
         }
     }

@@ -92,7 +92,7 @@ impl Draft {
             url.set_query(Some(&query));
         }
         let body = match (form.method, form.body) {
-            (RequestMethod::Get, _) => None,
+            (RequestMethod::Get | RequestMethod::Delete, _) => None,
             (RequestMethod::Post, BodyForm::Form) => Some(("application/x-www-form-urlencoded", self.body.form())),
             (RequestMethod::Post, BodyForm::Json) => Some(("application/json", self.body.json())),
         };
@@ -131,7 +131,9 @@ impl Exchange<'_> {
         let signed;
         let credential = match &flow.credential {
             Credential::None => None,
-            Credential::RefreshToken | Credential::AccessToken => self.credential.map(SecretString::expose_secret),
+            Credential::RefreshToken | Credential::AccessToken | Credential::Code => {
+                self.credential.map(SecretString::expose_secret)
+            }
             Credential::Assertion(assertion) => {
                 signed = sign(assertion)?;
                 Some(signed.as_str())
@@ -142,9 +144,16 @@ impl Exchange<'_> {
             (CredentialPlace::Parameter(name), Some(credential)) => draft.at(form.parameters_in).add(name, credential),
             (CredentialPlace::Bearer, Some(credential)) => draft.authorize("Bearer", credential),
         }
-        let scope_is_claim = matches!(&flow.credential, Credential::Assertion(assertion) if assertion.scope.is_some());
+        let scope_is_said = match &flow.credential {
+            Credential::Assertion(assertion) => assertion.scope.is_some(),
+            Credential::Code => true,
+            _ => false,
+        };
         let parameters = draft.at(form.parameters_in);
-        if let (Some(name), Some(scope), false) = (&form.scope_parameter, &flow.scope, scope_is_claim) {
+        for (name, value) in self.further {
+            parameters.add(name, value);
+        }
+        if let (Some(name), Some(scope), false) = (&form.scope_parameter, &flow.scope, scope_is_said) {
             parameters.add(name, &scope.replace(' ', &form.scope_delimiter));
         }
         parameters.0.extend(flow.params.iter().cloned());

@@ -41,7 +41,7 @@ fn request(fields: &Value) -> Request {
 
 fn exchange(definition: &Definition) -> Exchange<'_> {
     let credential = definition.seed.as_ref().map(Seed::secret);
-    Exchange { definition, flow: &definition.flow, credential }
+    Exchange { definition, flow: &definition.flow, credential, further: &[] }
 }
 
 fn built(definition: &Definition, endpoint: &Url) -> Request {

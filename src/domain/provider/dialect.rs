@@ -14,6 +14,8 @@ pub enum RequestMethod {
     Post,
     /// All parameters in the query, for the few that want it so.
     Get,
+    /// For the few to whom a grant is a resource that a revocation deletes.
+    Delete,
 }
 
 /// What a request's body is.

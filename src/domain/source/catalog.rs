@@ -188,7 +188,7 @@ impl Catalog {
         };
         // The definition's own fault comes first: a secret that packs sources may have any name.
         let entry = parsed.and_then(|definition| match SourceName::parse(name) {
-            Some(name) => Ok(Arc::new(Source { name, definition })),
+            Some(name) => Ok(Arc::new(Source { name, definition: Arc::new(definition) })),
             None => Err(SourceError::new(
                 ErrorCode::DefinitionInvalid,
                 "a source's name must be 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit",

@@ -2,13 +2,15 @@
 //! one another, and every field of the result is checked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::connecting::{AUTHORIZATION_CODE, REFRESH_TOKEN, refreshing_grant};
 use super::fields::{Faults, Fields, LONGEST_NAME, known_members, nearest};
 use super::flow::Role;
-use super::schema::{Choices, Field, Url as UrlForm, definition, grant};
+use super::schema::{Choices, Field, Section, Template, Url as UrlForm, definition, device, grant, identity, revoke};
 use super::{ClientAuthentication, Credential, Definition, Endpoint, Flow, PlainHttp, Seed, hash};
 use crate::domain::assertion::JWT_BEARER;
 use crate::domain::provider::{self, CUSTOM, Declaration};
@@ -45,11 +47,35 @@ pub(super) fn read(
 }
 
 /// What is special about a grant type besides the fields that it lays over the others.
-struct GrantRules {
-    credential: Credential<()>,
-    then: Option<String>,
+#[derive(Clone)]
+pub(super) struct GrantRules {
+    pub(super) credential: Credential<()>,
+    pub(super) exchange: Option<String>,
+    pub(super) then: Option<String>,
     /// Fields that a definition must have: `scope`, `params.account_id`.
-    required: Vec<String>,
+    pub(super) required: Vec<String>,
+}
+
+impl GrantRules {
+    /// The rules of a grant type, of which there may be none of its own.
+    pub(super) fn of(rules: &BTreeMap<String, Self>, grant_type: &str) -> Self {
+        let default = || Self {
+            credential: Self::default_credential(grant_type),
+            exchange: None,
+            then: None,
+            required: Vec::new(),
+        };
+        rules.get(grant_type).cloned().unwrap_or_else(default)
+    }
+
+    fn default_credential(grant_type: &str) -> Credential<()> {
+        match grant_type {
+            REFRESH_TOKEN => Credential::RefreshToken,
+            JWT_BEARER => Credential::Assertion(()),
+            AUTHORIZATION_CODE => Credential::Code,
+            _ => Credential::None,
+        }
+    }
 }
 
 /// All that the parts of one definition have in common.
@@ -58,8 +84,10 @@ pub(super) struct Reader {
     pub(super) provider: Option<String>,
     /// Whether nobody knows it.
     pub(super) provider_unknown: bool,
-    /// The declaration's fields, without grants and steps.
+    /// The declaration's fields, without grants, steps, and what follows.
     declared: Declaration,
+    /// What the declaration says of connecting.
+    declared_connecting: Declaration,
     /// What was written, without grants and steps.
     pub(super) written: Map<String, Value>,
     declared_grants: Map<String, Value>,
@@ -89,16 +117,14 @@ impl Reader {
         let written_grants = written.object(definition::GRANTS).cloned();
         let declared_grants = declared.get(definition::GRANTS.name).and_then(Value::as_object).cloned();
         let parts = [definition::GRANTS.name, definition::STEPS.name];
-        let only_parts = |values: &Map<String, Value>| {
+        let some = |values: &Map<String, Value>, wanted: &dyn Fn(&str) -> bool| {
             let mut values = values.clone();
-            values.retain(|name, _| parts.contains(&name.as_str()));
+            values.retain(|name, _| wanted(name));
             values
         };
-        let without_parts = |values: &Map<String, Value>| {
-            let mut values = values.clone();
-            values.retain(|name, _| !parts.contains(&name.as_str()) && name != definition::GRANT_TYPE.name);
-            values
-        };
+        let only_parts = |values: &Map<String, Value>| some(values, &|name| parts.contains(&name));
+        let is_connecting = |name: &str| definition::CONNECTING.contains(&name);
+        let is_whole = |name: &str| !parts.contains(&name) && name != definition::GRANT_TYPE.name;
         let default_grant_type = declared.get(definition::GRANT_TYPE.name).and_then(Value::as_str).map(str::to_owned);
         let mut merged = only_parts(&declared);
         provider::overlay(&mut merged, &only_parts(values));
@@ -112,8 +138,9 @@ impl Reader {
             base_url: written.base_url(provider.is_some(), plain_http),
             issuer: written.issuer(plain_http),
             plain_http,
-            declared: without_parts(&declared),
-            written: without_parts(values),
+            declared: some(&declared, &|name| is_whole(name) && !is_connecting(name)),
+            declared_connecting: some(&declared, &is_connecting),
+            written: some(values, &is_whole),
             provider,
         };
         written.finish_read(reader)
@@ -122,16 +149,28 @@ impl Reader {
     fn definition(&self, written: &Map<String, Value>) -> Result<Definition, Faults> {
         let mut faults = Faults::default();
         let steps = faults.keep(self.steps());
-        let grant_type = faults.keep_read(self.grant_type(written));
+        let (grant_type, grant_type_faults) = self.grant_type(written);
+        let is_connected = grant_type == AUTHORIZATION_CODE && grant_type_faults.is_empty();
+        let grant_type = faults.keep_read((grant_type, grant_type_faults));
         faults.keep(self.check_placeholders());
-        let rules = faults.keep_read(self.grant_rules(&grant_type));
-        let then = faults.keep(self.refresh_flow(&rules, &grant_type)).flatten();
-        let values = self.values(&grant_type);
+        let all_rules = faults.keep_read(self.grant_rules());
+        // A harvest refreshes what somebody has connected.
+        let (grant_type, values) = if is_connected {
+            let refreshing = refreshing_grant(&all_rules);
+            let values = self.values_without_scope(&refreshing);
+            (refreshing, values)
+        } else {
+            let values = self.values(&grant_type);
+            (grant_type, values)
+        };
+        let rules = GrantRules::of(&all_rules, &grant_type);
+        let then = if is_connected { Ok(None) } else { self.refresh_flow(&rules, &grant_type) };
+        let then = faults.keep(then).flatten();
         let mut fields = Fields::new(&values);
         self.check_required(&mut fields, &rules.required);
         let flow =
             fields.keep(self.flow(&Fields::new(&values), &Role::Grant { grant_type, credential: rules.credential }));
-        let seed = fields.seed(rules.credential);
+        let seed = if is_connected { fields.no_seed() } else { fields.seed(rules.credential) };
         let min_ttl = fields.get_or_default(definition::MIN_TTL);
         let default_expires_in = fields.get_or_default(definition::DEFAULT_EXPIRES_IN);
         let verify_url = fields.endpoint_url(definition::VERIFY_URL, self.plain_http);
@@ -141,6 +180,7 @@ impl Reader {
         let uses_mutual_tls = flow.iter().chain(&then).chain(steps.iter().flatten()).any(mutual);
         let tls = fields.tls(uses_mutual_tls);
         faults.keep(fields.finish(()));
+        let connect = faults.keep(self.connect_rules(is_connected, &all_rules)).flatten();
         let (Some(flow), Some(steps)) = (flow, steps) else { return faults.finish(None) };
         faults.finish(Some(()))?;
         Ok(Definition {
@@ -148,6 +188,7 @@ impl Reader {
             then: then.map(Box::new),
             steps,
             seed,
+            connect: connect.map(Arc::new),
             tls,
             min_ttl,
             default_expires_in,
@@ -163,7 +204,7 @@ impl Reader {
     /// The fields that count for a grant type: the declaration's, those of its section for the grant, the definition's,
     /// those of its own section for the grant, of both sections without the grant's rules. Error rules add up, the most
     /// specific first.
-    fn values(&self, grant_type: &str) -> Map<String, Value> {
+    pub(super) fn values(&self, grant_type: &str) -> Map<String, Value> {
         let section = |grants: &Map<String, Value>| {
             let mut section = grants.get(grant_type).and_then(Value::as_object).cloned().unwrap_or_default();
             section.retain(|name, _| definition::NAMES.contains(&name.as_str()));
@@ -171,7 +212,8 @@ impl Reader {
         };
         let (declared, written) = (section(&self.declared_grants), section(&self.written_grants));
         let layers = [&self.declared, &declared, &self.written, &written];
-        let mut values = Map::new();
+        let connects = grant_type == AUTHORIZATION_CODE;
+        let mut values = if connects { self.declared_connecting.clone() } else { Map::new() };
         for layer in layers {
             provider::overlay(&mut values, layer);
         }
@@ -183,6 +225,35 @@ impl Reader {
             values.insert(errors.to_owned(), lists.into_iter().flatten().cloned().collect());
         }
         values
+    }
+
+    /// Whether a grant type's own section names a scope.
+    pub(super) fn has_scope_of_its_own(&self, grant_type: &str) -> bool {
+        let sections = [&self.declared_grants, &self.written_grants];
+        let scope = |grants: &Map<String, Value>| {
+            grants.get(grant_type).and_then(|section| section.get(definition::SCOPE.name)).is_some_and(|v| !v.is_null())
+        };
+        sections.into_iter().any(scope)
+    }
+
+    /// Whether the definition names an issuer, whatever its form.
+    pub(super) fn has_issuer(&self) -> bool {
+        self.written.contains_key(definition::ISSUER.name)
+    }
+
+    /// Whether a field of a section is the definition's own.
+    pub(super) fn has_written<F: Copy, D: Copy>(&self, section: Field<Section>, field: Field<F, D>) -> bool {
+        self.has_written_name(section, field.name)
+    }
+
+    /// The same by its name.
+    pub(super) fn has_written_name(&self, section: Field<Section>, field: &str) -> bool {
+        self.written.get(section.name).and_then(|section| section.get(field)).is_some_and(|value| !value.is_null())
+    }
+
+    /// The word that a provider declares for a field of a section.
+    pub(super) fn declares(&self, section: Field<Section>, field: &str) -> Option<&str> {
+        self.declared_connecting.get(section.name)?.get(field)?.as_str()
     }
 
     fn grants(&self) -> impl Iterator<Item = (&String, &Value)> {
@@ -206,34 +277,52 @@ impl Reader {
         } else {
             default()
         };
-        if !known.contains(&grant_type.as_str()) {
+        let may_connect = known.contains(&AUTHORIZATION_CODE) || self.may_connect();
+        let is_known = known.contains(&grant_type.as_str()) || may_connect && grant_type == AUTHORIZATION_CODE;
+        if !is_known {
             let names = known.join(" or ");
-            written.fault(definition::GRANT_TYPE, format_args!("must be {names}"));
+            let is_slip = may_connect && nearest(&grant_type, [AUTHORIZATION_CODE].into_iter()).is_some();
+            if is_slip {
+                let reason = format_args!("must be {names}; did you mean `{AUTHORIZATION_CODE}`?");
+                written.fault(definition::GRANT_TYPE, reason);
+            } else {
+                written.fault(definition::GRANT_TYPE, format_args!("must be {names}"));
+            }
         }
         written.finish_read(grant_type)
     }
 
-    /// The rules of a grant type; those of the others are checked too.
-    fn grant_rules(&self, grant_type: &str) -> (GrantRules, Faults) {
-        let default = match grant_type {
-            "refresh_token" => Credential::RefreshToken,
-            JWT_BEARER => Credential::Assertion(()),
-            _ => Credential::None,
-        };
+    /// Whether people can connect without a provider that declares it.
+    fn may_connect(&self) -> bool {
+        match self.provider.as_deref() {
+            None => true,
+            Some(CUSTOM) => self.grants().next().is_none(),
+            Some(_) => false,
+        }
+    }
+
+    /// The rules of all grant types that have some.
+    fn grant_rules(&self) -> (BTreeMap<String, GrantRules>, Faults) {
         let mut parts = Fields::new(&self.grants_and_steps);
-        let mut rules = GrantRules { credential: default, then: None, required: Vec::new() };
+        let mut rules = BTreeMap::new();
         for (name, section) in self.grants() {
             let place = format!("{}.{name}", definition::GRANTS.name);
             let Some(mut grant) = parts.member(&place, section, grant::NAMES) else { continue };
             let credential = grant.choice(&CREDENTIALS);
-            let then = grant.get(grant::THEN);
-            if then.as_ref().is_some_and(|then| !self.grants().any(|(known, _)| known == then)) {
-                grant.fault(grant::THEN, "must be another grant type of the same provider");
+            let (exchange, then) = (grant.get(grant::EXCHANGE), grant.get(grant::THEN));
+            if exchange.is_some() && name != AUTHORIZATION_CODE {
+                grant.fault(grant::EXCHANGE, format_args!("is for {AUTHORIZATION_CODE}"));
+            }
+            let is_usual = |other: &str| name == AUTHORIZATION_CODE && other == REFRESH_TOKEN;
+            for (field, other) in [(grant::EXCHANGE, &exchange), (grant::THEN, &then)] {
+                let is_known = |other: &String| is_usual(other) || self.grants().any(|(known, _)| known == other);
+                if other.as_ref().is_some_and(|other| !is_known(other)) {
+                    grant.fault(field, "must be another grant type of the same provider");
+                }
             }
             let required = grant.get(grant::REQUIRED).unwrap_or_default();
-            if name == grant_type {
-                rules = GrantRules { credential: credential.unwrap_or(default), then, required };
-            }
+            let credential = credential.unwrap_or_else(|| GrantRules::default_credential(name));
+            rules.insert(name.clone(), GrantRules { credential, exchange, then, required });
             parts.keep(grant.finish(()));
         }
         parts.finish_read(rules)
@@ -247,7 +336,7 @@ impl Reader {
     }
 
     /// Fields that this grant can't do without.
-    fn check_required(&self, fields: &mut Fields<'_>, required: &[String]) {
+    pub(super) fn check_required(&self, fields: &mut Fields<'_>, required: &[String]) {
         let provider = self.provider.as_deref().unwrap_or(CUSTOM);
         for path in required {
             if !fields.has_path(path) {
@@ -279,12 +368,23 @@ impl Reader {
         let Some(provider) = &self.provider else { return Ok(()) };
         let steps = self.grants_and_steps.get(definition::STEPS.name).and_then(Value::as_array).into_iter().flatten();
         let sections = self.grants().map(|(_, grant)| grant).chain(steps).filter_map(Value::as_object);
-        let templates: Vec<&str> = [&self.declared, &self.written]
+        let whole = [&self.declared, &self.declared_connecting, &self.written];
+        let connecting = whole.into_iter().flat_map(|fields| {
+            let endpoints: [(Field<Section>, Field<Template>); 3] = [
+                (definition::IDENTITY, identity::ENDPOINT),
+                (definition::REVOKE, revoke::ENDPOINT),
+                (definition::DEVICE, device::ENDPOINT),
+            ];
+            endpoints.map(|(section, field)| fields.get(section.name)?.get(field.name))
+        });
+        let templates: Vec<&str> = whole
             .into_iter()
             .chain(sections)
             .flat_map(|section| {
-                [definition::TOKEN_ENDPOINT, definition::ASSERTION_AUDIENCE].map(|field| section.get(field.name))
+                [definition::TOKEN_ENDPOINT, definition::AUTHORIZATION_ENDPOINT, definition::ASSERTION_AUDIENCE]
+                    .map(|field| section.get(field.name))
             })
+            .chain(connecting)
             .filter_map(|template| template?.as_str())
             .collect();
         let unknown = self.variables.iter().flat_map(BTreeMap::keys).find(|name| {
@@ -356,6 +456,16 @@ impl Fields<'_> {
         Some(url)
     }
 
+    /// The first credential of a grant comes from connecting.
+    fn no_seed(&mut self) -> Option<Seed> {
+        for field in [definition::REFRESH_TOKEN, definition::ACCESS_TOKEN] {
+            if self.has(field) {
+                self.fault(field, format_args!("must be left out: with {AUTHORIZATION_CODE}, connecting brings it"));
+            }
+        }
+        None
+    }
+
     /// The first credential of a grant. The one that this grant does without is checked too.
     fn seed(&mut self, credential: Credential<()>) -> Option<Seed> {
         let seed = match credential {
@@ -367,7 +477,7 @@ impl Fields<'_> {
                 self.required(definition::ACCESS_TOKEN);
                 self.get(definition::ACCESS_TOKEN).map(Seed::AccessToken)
             }
-            Credential::None | Credential::Assertion(()) => None,
+            Credential::None | Credential::Assertion(()) | Credential::Code => None,
         };
         self.get(definition::ACCESS_TOKEN);
         self.get(definition::REFRESH_TOKEN);

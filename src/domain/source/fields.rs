@@ -56,6 +56,11 @@ impl Faults {
         }
     }
 
+    /// Whether nothing is wrong.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All of them in one line.
     pub(super) fn joined(&self) -> String {
         self.0.join("; ")
@@ -246,7 +251,8 @@ impl<'a> Fields<'a> {
         if chosen.is_none() {
             let (last, others) = choices.meanings.split_last()?;
             let others = others.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-            self.fault_at(choices.name, format_args!("must be {others} or {}", last.0));
+            let or = if others.is_empty() { "" } else { " or " };
+            self.fault_at(choices.name, format_args!("must be {others}{or}{}", last.0));
         }
         chosen
     }

@@ -1,11 +1,13 @@
 //! One kind of token request, put together of parts: its endpoint, its client, its form, its parameters. A part that
 //! depends on another is checked against what could be read of it, so that all faults are told at once.
 
+use url::Url;
+
 use super::client::{self, AssertionForm, AuthenticationMethod};
 use super::definition::Reader;
 use super::fields::{Faults, Fields};
 use super::parameters;
-use super::schema::{definition, request};
+use super::schema::{Field, Template, definition, request};
 use super::sections::{self, RequestDefaults};
 use super::{Credential, Endpoint, Flow, parse_endpoint_url};
 use crate::domain::assertion::JWT_BEARER;
@@ -54,7 +56,10 @@ impl Reader {
         let credential = faults.keep(credential);
         let authentication = client::authentication(fields, method, &assertions, client_id.as_deref());
         let authentication = faults.keep(authentication);
-        let sent = parameters::sent_by_itself(&request, method, role.credential());
+        let mut sent = parameters::sent_by_itself(&request, method, role.credential());
+        if role.credential() == Credential::Code {
+            sent.extend(["redirect_uri", "code_verifier"]);
+        }
         let params = faults.keep(parameters::params(fields, &sent, endpoint.as_ref()));
         let basic = method == Some(AuthenticationMethod::Basic);
         let bearer = request.credential == CredentialPlace::Bearer && role.credential() != Credential::None;
@@ -101,25 +106,47 @@ impl Reader {
             }
             return fields.finish_some(None);
         }
-        let Some(template) = fields.get(definition::TOKEN_ENDPOINT) else { return fields.finish_some(None) };
-        let is_declared = role.is_step() || !is_written(definition::TOKEN_ENDPOINT.name);
+        let is_written = !role.is_step() && is_written(definition::TOKEN_ENDPOINT.name);
+        let url = self.url(&mut fields, definition::TOKEN_ENDPOINT, is_written);
+        fields.finish_some(url.map(Endpoint::Token))
+    }
+
+    /// What an endpoint leads to, with its placeholders filled; `None` only if it is not there, or a fault was noted.
+    /// `is_written`: it is the definition's own, which stays where it is whatever `base_url` says.
+    pub(super) fn url(&self, fields: &mut Fields<'_>, field: Field<Template>, is_written: bool) -> Option<Url> {
+        let template = fields.get(field)?;
+        self.url_of(fields, field, &template, is_written)
+    }
+
+    /// The same for a template that is not quite what the field says.
+    pub(super) fn url_of(
+        &self,
+        fields: &mut Fields<'_>,
+        field: Field<Template>,
+        template: &str,
+        is_written: bool,
+    ) -> Option<Url> {
+        let mut variables = Fields::new(&self.written);
         let resolved = match &self.provider {
-            Some(provider) => self.resolve(of, &template, is_declared || provider == CUSTOM)?,
-            None => template.clone(),
+            Some(provider) => {
+                let resolved = self.resolve(&variables, template, !is_written || provider == CUSTOM);
+                fields.keep(resolved)?
+            }
+            None => template.to_owned(),
         };
         match parse_endpoint_url(&resolved, self.plain_http) {
-            Ok(url) => fields.finish(Endpoint::Token(url)),
+            Ok(url) => return Some(url),
+            Err(reason) if resolved == template => fields.fault(field, reason),
             Err(reason) => {
-                let is_filled = resolved != template;
-                let place = if is_filled { definition::VARIABLES.name } else { definition::TOKEN_ENDPOINT.name };
-                fields.fault_at(place, reason);
-                fields.finish_some(None)
+                variables.fault(definition::VARIABLES, reason);
+                fields.keep(variables.finish(()));
             }
         }
+        None
     }
 
     /// Fills the placeholders of a template, and moves it to `base_url` where that is for it too.
-    fn resolve(&self, of: &Fields<'_>, template: &str, is_moved: bool) -> Result<String, Faults> {
+    pub(super) fn resolve(&self, of: &Fields<'_>, template: &str, is_moved: bool) -> Result<String, Faults> {
         let mut fields = of.part();
         let Some(variables) = &self.variables else { return fields.finish_some(None) };
         let provider = self.provider.as_deref().unwrap_or(CUSTOM);
@@ -173,6 +200,7 @@ fn request_form(fields: &Fields<'_>, role: &Role, method: Option<AuthenticationM
             Credential::RefreshToken => "refresh_token",
             Credential::Assertion(()) => "assertion",
             Credential::None | Credential::AccessToken => "access_token",
+            Credential::Code => "code",
         },
     };
     sections::request_form(fields, &defaults, method == Some(AuthenticationMethod::Post))
@@ -189,7 +217,7 @@ fn refresh_rules(fields: &Fields<'_>, role: &Role) -> Result<RefreshRules, Fault
 fn needs_client_id(role: &Role, method: Option<AuthenticationMethod>, request: &RequestForm) -> bool {
     match method {
         Some(AuthenticationMethod::Basic | AuthenticationMethod::PrivateKeyJwt) => true,
-        _ => request.client_id_parameter.is_some() || role.is_assertion(),
+        _ => request.client_id_parameter.is_some() || role.is_assertion() || role.credential() == Credential::Code,
     }
 }
 
@@ -205,6 +233,7 @@ fn credential(
         Credential::None => Credential::None,
         Credential::RefreshToken => Credential::RefreshToken,
         Credential::AccessToken => Credential::AccessToken,
+        Credential::Code => Credential::Code,
         Credential::Assertion(()) => {
             Credential::Assertion(Box::new(form.assertion(fields, client_id, scope, JWT_BEARER)?))
         }

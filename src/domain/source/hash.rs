@@ -43,6 +43,8 @@ fn leave_out_secrets(fields: &mut Map<String, Value>) {
     fields.retain(|name, value| {
         match value {
             _ if definition::SECRET.contains(&name.as_str()) => return false,
+            // Another way to the provider makes no token due.
+            _ if definition::CONNECTING.contains(&name.as_str()) => return false,
             Value::Object(params) if name == definition::PARAMS.name => {
                 params.retain(|name, _| PUBLIC_PARAMS.contains(&name.as_str()));
                 // One that is left out leaves no trace.

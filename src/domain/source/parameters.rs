@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::client::AuthenticationMethod;
 use super::fields::{Faults, Fields, LONGEST_NAME};
-use super::schema::{Field, definition};
+use super::schema::{Field, Mixed, Object, definition};
 use super::{Credential, Endpoint, ParameterValue};
 use crate::domain::provider::dialect::{CredentialPlace, RequestForm};
 use crate::domain::redact;
@@ -15,8 +15,13 @@ const RESERVED_HEADERS: [&str; 6] = ["connection", "content-length", "content-ty
 
 /// RFC 6749 section 3.3: space-delimited.
 pub(super) fn scope(of: &Fields<'_>) -> Result<Option<String>, Faults> {
+    scopes(of, definition::SCOPE)
+}
+
+/// Scopes, in a field of either form.
+pub(super) fn scopes(of: &Fields<'_>, field: Field<Mixed>) -> Result<Option<String>, Faults> {
     let mut fields = of.part();
-    let scope = match fields.mixed(definition::SCOPE) {
+    let scope = match fields.mixed(field) {
         None => return Ok(None),
         Some(Value::String(scope)) => Some(scope.split_ascii_whitespace().collect::<Vec<_>>().join(" ")),
         Some(Value::Array(scopes)) => {
@@ -25,7 +30,7 @@ pub(super) fn scope(of: &Fields<'_>) -> Result<Option<String>, Faults> {
         Some(_) => None,
     };
     if scope.is_none() {
-        fields.fault(definition::SCOPE, "must be a string or an array of strings");
+        fields.fault(field, "must be a string or an array of strings");
     }
     fields.finish(scope.filter(|scope| !scope.is_empty()))
 }
@@ -92,6 +97,7 @@ pub(super) fn params(
 /// The field that sets a parameter already: the one of the same name, or that of the client's assertion.
 fn setter<'a>(name: &'a str, sent: &[&str]) -> Option<&'a str> {
     match name {
+        _ if name == definition::REDIRECT_URI.name && sent.contains(&name) => Some(name),
         _ if !definition::PARAMS.form.reserved.contains(&name) => {
             sent.contains(&name).then_some(definition::REQUEST.name)
         }
@@ -103,23 +109,10 @@ fn setter<'a>(name: &'a str, sent: &[&str]) -> Option<&'a str> {
 /// `headers`. `basic`: the client authenticates in a header; `bearer`: the credential is sent in the same one.
 pub(super) fn headers(of: &Fields<'_>, basic: bool, bearer: bool) -> Result<Vec<(String, SecretString)>, Faults> {
     let mut fields = of.part();
-    let mut headers = Vec::new();
-    for (name, value) in fields.object(definition::HEADERS).into_iter().flatten() {
-        let place = place(definition::HEADERS, name);
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(token) {
-            fields.fault_at(&place, "is no header name");
-        } else if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            fields.fault_at(&place, "is set by the request itself");
-        } else {
-            match value {
-                Value::String(text) if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
-                    headers.push((name.clone(), SecretString::from(text.as_str())));
-                }
-                _ => fields.fault_at(&place, "must be a string of printable ASCII"),
-            }
-        }
-    }
+    let headers: Vec<(String, SecretString)> = header_texts(&mut fields, definition::HEADERS)
+        .into_iter()
+        .map(|(name, text)| (name, SecretString::from(text)))
+        .collect();
     let credential_in = "request.credential_in";
     if basic && bearer {
         fields.fault_at(credential_in, "contradicts client_secret_basic: there is one Authorization header");
@@ -131,7 +124,29 @@ pub(super) fn headers(of: &Fields<'_>, basic: bool, bearer: bool) -> Result<Vec<
     fields.finish(headers)
 }
 
+/// Names and values of headers.
+pub(super) fn header_texts(fields: &mut Fields<'_>, field: Field<Object>) -> Vec<(String, String)> {
+    let mut headers = Vec::new();
+    for (name, value) in fields.object(field).into_iter().flatten() {
+        let place = place(field, name);
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(token) {
+            fields.fault_at(&place, "is no header name");
+        } else if RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            fields.fault_at(&place, "is set by the request itself");
+        } else {
+            match value {
+                Value::String(text) if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+                    headers.push((name.clone(), text.clone()));
+                }
+                _ => fields.fault_at(&place, "must be a string of printable ASCII"),
+            }
+        }
+    }
+    headers
+}
+
 /// Where a member of an object is told to be.
-fn place<F: Copy>(field: Field<F>, name: &str) -> String {
+pub(super) fn place<F: Copy>(field: Field<F>, name: &str) -> String {
     format!("{}.{}", field.name, redact::printable(name, LONGEST_NAME))
 }

@@ -239,6 +239,8 @@ pub(super) fn refresh_rules(of: &Fields<'_>) -> Result<RefreshRules, Faults> {
         minimum_age: section.get(refresh::MINIMUM_AGE),
         fixed_lifetime: section.get_or_default(refresh::FIXED_LIFETIME),
     };
+    // Whoever connects needs it; here it is only checked.
+    section.get(refresh::NONE);
     if rules.rotates == Some(false) && rules.repeat_within.is_some() {
         section
             .fault(refresh::REPEAT_WITHIN, "contradicts `rotates`: what is not used up may be sent again at any time");

@@ -1,6 +1,7 @@
 //! What sources are read from: definitions, and the secrets that hold them.
 
 mod catalog;
+mod connecting;
 mod faults;
 mod hashes;
 mod reading;

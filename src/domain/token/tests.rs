@@ -101,10 +101,11 @@ fn a_lifetime_that_fits_exactly_is_no_warning() {
 }
 
 fn document(answer: &str) -> TokenDocument {
-    let source = Source { name: SourceName::parse("acme-crm").expect("a name"), definition: definition() };
+    let source = Source { name: SourceName::parse("acme-crm").expect("a name"), definition: definition().into() };
     let issued_at = at("2026-11-20T22:00:00Z");
     let answer = Answer::new(200, AnswerBody::Whole(answer.as_bytes().to_vec()));
-    let exchange = Exchange { definition: &source.definition, flow: &source.definition.flow, credential: None };
+    let exchange =
+        Exchange { definition: &source.definition, flow: &source.definition.flow, credential: None, further: &[] };
     let answer = exchange.read(&answer, issued_at, issued_at).expect("a token");
     TokenDocument::new(&source, answer.clone(), &rule(10, 15), issued_at, answer.grant_expiry.at(), Some(&stored(None)))
 }

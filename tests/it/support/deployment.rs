@@ -79,6 +79,10 @@ impl Random for NoJitter {
     fn unique(&self) -> String {
         SystemRandom.unique()
     }
+
+    fn bytes(&self) -> [u8; 32] {
+        SystemRandom.bytes()
+    }
 }
 
 /// A message as the subscribed queue got it.
@@ -191,6 +195,12 @@ impl Deployment {
     pub(crate) async fn redefine(&self, name: &str, content: impl ToString) {
         let put = self.secrets.put_secret_value().secret_id(self.secret_name(name)).secret_string(content.to_string());
         put.send().await.expect("a secret");
+    }
+
+    /// The adapters to AWS as the harvester has them.
+    pub(crate) fn clients(&self) -> Clients {
+        let config = Config::read(|name| self.variables.get(name).cloned()).expect("a configuration");
+        Clients::new(&config.aws, transport())
     }
 
     /// A cold harvester.

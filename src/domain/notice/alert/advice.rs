@@ -10,7 +10,8 @@ pub(super) fn advice(code: ErrorCode, grant: AuthorizationGrant) -> (String, Str
     let credential = grant.credential();
     let filled =
         |words: &str| words.replace("{credential}", credential.in_words()).replace("{field}", credential.field());
-    let (meaning, next_step) = template(code, grant);
+    let of_a_connection = (grant == AuthorizationGrant::Connection).then(|| template_of_a_connection(code)).flatten();
+    let (meaning, next_step) = of_a_connection.unwrap_or_else(|| template(code, grant));
     (filled(meaning), filled(next_step))
 }
 
@@ -90,6 +91,10 @@ fn template(code: ErrorCode, grant: AuthorizationGrant) -> (&'static str, &'stat
             "the grant is dead: no new token comes until a person authorizes again.",
             "authorize again at the provider and put the new {field} into the definition.",
         ),
+        ErrorCode::NotConnected => (
+            "nobody has connected the account yet, so there is nothing to get a token with.",
+            "send whoever owns the account a link to connect it, or switch the source off until then.",
+        ),
         ErrorCode::OutOfTime => (
             "the run's time was used up before this source was done, or another run held it.",
             "look for a server that answers slowly or a run that holds the source, or raise the function's timeout or \
@@ -103,10 +108,31 @@ fn template(code: ErrorCode, grant: AuthorizationGrant) -> (&'static str, &'stat
     }
 }
 
+/// The same of a grant that a person gave in a browser, where it is another than for others.
+fn template_of_a_connection(code: ErrorCode) -> Option<(&'static str, &'static str)> {
+    match code {
+        ErrorCode::InvalidGrant => Some((
+            "the server refused the connection: it has expired, was revoked or was used elsewhere.",
+            "nothing at the first refusal; after the third in a row, or if the token ends sooner, connect the account \
+             again.",
+        )),
+        ErrorCode::ReauthorizationRequired => Some((
+            "the connection is dead: no new token comes until a person connects the account again.",
+            "send whoever owns the account a link to connect it again.",
+        )),
+        ErrorCode::GrantStoreFailed => Some((
+            "the state bucket refused a lease, a read or a save; what happened says whether a credential was lost.",
+            "check the function's rights to the state bucket and to its KMS key; if a credential was lost, connect the \
+             account again.",
+        )),
+        _ => None,
+    }
+}
+
 /// The same where the server refused the grant itself.
 fn template_of_a_refusal(grant: AuthorizationGrant) -> (&'static str, &'static str) {
     match grant {
-        AuthorizationGrant::Kept(_) => (
+        AuthorizationGrant::Kept(_) | AuthorizationGrant::Connection => (
             "the server refused the {credential}: it has expired, was revoked or was used before.",
             "nothing at the first refusal; after the third in a row, or if the token ends sooner, authorize again \
              and put the new {field} into the definition.",

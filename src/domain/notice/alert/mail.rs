@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::advice::advice;
 use super::{Alert, Item, News};
+use crate::domain::credential::AuthorizationGrant;
 use crate::domain::duration;
 use crate::domain::error::ErrorCode;
 use crate::domain::incident::{Ended, Severity};
@@ -77,7 +78,7 @@ impl Item<'_> {
             }
         };
         match (self.news, case.grant_expires_at, case.token_expires_at) {
-            (News::Forecast, Some(time), _) => end(self.case.grant.credential().in_words(), time, "ends", "ended"),
+            (News::Forecast, Some(time), _) => end(case.grant.in_words(), time, "ends", "ended"),
             (News::Recovered, _, _) | (News::Forecast, None, _) => reason.to_owned(),
             (_, _, Some(time)) => format!("{still}{reason}, {}", end("token", time, "expires", "expired")),
             (_, _, None) if !case.has_token => format!("{still}{reason}, no token yet"),
@@ -130,17 +131,18 @@ impl Item<'_> {
             } else {
                 format!("ends at {}", moment(end, now))
             };
+            let what = case.grant.in_words();
+            let (unmoved, next_step) = if case.grant == AuthorizationGrant::Connection {
+                ("no refresh extends it", "connect the account again".to_owned())
+            } else {
+                let field = case.grant.credential().field();
+                let next_step = format!("authorize again and put the new {field} into the definition");
+                ("the last refresh did not extend it", next_step)
+            };
             let lines = vec![
-                format!(
-                    "{word}: the {} of {} {when}, and the last refresh did not extend it.",
-                    self.case.grant.credential().in_words(),
-                    case.source
-                ),
+                format!("{word}: the {what} of {} {when}, and {unmoved}.", case.source),
                 "What it means: from then on the harvester can't get a new token.".to_owned(),
-                format!(
-                    "What to do: before that, authorize again and put the new {} into the definition.",
-                    self.case.grant.credential().field()
-                ),
+                format!("What to do: before that, {next_step}."),
             ];
             (lines, Some(ErrorCode::ReauthorizationRequired.as_str()))
         } else {
@@ -164,13 +166,15 @@ impl Item<'_> {
             Some(Ended::Mended) => "has recovered: what was wrong is mended, no refresh was needed",
             Some(Ended::Removed) => "is over: no secret defines the source any more",
             Some(Ended::SwitchedOff) => "is over: the source is switched off",
+            Some(Ended::Disconnected) => "is over: the account is not connected any more",
         };
         let first = format!("OK: {} {over}.{}{}", case.source, since.unwrap_or_default(), error.unwrap_or_default());
-        let is_gone = matches!(case.ended, Some(Ended::Removed | Ended::SwitchedOff));
-        let token = if is_gone {
-            "Its token and its grant stay until a person removes them.".to_owned()
-        } else {
-            self.token(now)
+        let token = match case.ended {
+            Some(Ended::Removed | Ended::SwitchedOff) => {
+                "Its token and its grant stay until a person removes them.".to_owned()
+            }
+            Some(Ended::Disconnected) => "There is no grant any more: no new token comes.".to_owned(),
+            _ => self.token(now),
         };
         vec![first, token, "What to do: nothing.".to_owned()]
     }

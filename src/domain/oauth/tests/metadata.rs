@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::source::ClientAuthentication;
 
 #[test]
 fn rfc8414_3_1_the_well_known_path_goes_before_the_issuers_path() {
@@ -69,4 +70,91 @@ fn what_metadata_names_may_be_plain_http_where_the_definition_may() {
     let definition = Definition { plain_http: PlainHttp::OnLoopback, ..definition(&json!({})) };
     let read = exchange(&definition).read_metadata(&answer(200, body), "https://as.example.com", now());
     assert_eq!(read.expect_err("a fault").error.message, "metadata of the issuer: its token endpoint is not https");
+}
+
+#[test]
+fn all_endpoints_that_metadata_name_are_read_and_each_is_checked() {
+    let issuer = "https://as.example.com";
+    let metadata = json!({
+        "issuer": issuer, "token_endpoint": "https://as.example.com/token",
+        "authorization_endpoint": "https://as.example.com/authorize",
+        "revocation_endpoint": "https://as.example.com/revoke",
+        "userinfo_endpoint": "https://as.example.com/me",
+        "device_authorization_endpoint": "https://as.example.com/device",
+    });
+    let definition = definition(&json!({}));
+    let read = |metadata: &Value| {
+        let read = exchange(&definition).read_all_metadata(&answer(200, metadata.to_string()), issuer, now());
+        read.map_err(|rejection| rejection.error.message)
+    };
+    let url = |path: &str| Some(format!("https://as.example.com/{path}").parse().expect("a URL"));
+    assert_eq!(
+        read(&metadata),
+        Ok(Metadata {
+            issuer: issuer.to_owned(),
+            token_endpoint: url("token").expect("a URL"),
+            authorization_endpoint: url("authorize"),
+            revocation_endpoint: url("revoke"),
+            userinfo_endpoint: url("me"),
+            device_authorization_endpoint: url("device"),
+        })
+    );
+    let with = |member: &str, value: Value| {
+        let mut metadata = metadata.clone();
+        metadata[member] = value;
+        read(&metadata)
+    };
+    assert_eq!(with("revocation_endpoint", Value::Null).expect("metadata").revocation_endpoint, None);
+    for (member, value, message) in [
+        ("token_endpoint", Value::Null, "it names no token endpoint"),
+        (
+            "issuer",
+            json!("https://as.example.com/"),
+            "it states the issuer with a trailing slash; write `issuer` the same way",
+        ),
+        (
+            "authorization_endpoint",
+            json!("http://as.example.com/"),
+            "its authorization endpoint must begin with https://",
+        ),
+        (
+            "revocation_endpoint",
+            json!("https://a:b@as.example.com/"),
+            "its revocation endpoint must not contain a user name or password",
+        ),
+        ("userinfo_endpoint", json!("me"), "its userinfo endpoint must be a URL such as https://as.example.com/token"),
+        (
+            "device_authorization_endpoint",
+            json!("ftp://as.example.com"),
+            "its device authorization endpoint must begin with https://",
+        ),
+    ] {
+        assert_eq!(with(member, value), Err(format!("metadata of the issuer: {message}")));
+    }
+    // A harvest needs the token endpoint alone.
+    let mut odd = metadata.clone();
+    odd["userinfo_endpoint"] = json!("me");
+    let token_endpoint = exchange(&definition).read_metadata(&answer(200, odd.to_string()), issuer, now());
+    assert_eq!(
+        token_endpoint.map(String::from).map_err(|rejection| rejection.error.message),
+        Ok("https://as.example.com/token".to_owned())
+    );
+}
+
+#[test]
+fn rfc8705_5_a_client_of_mutual_tls_is_told_its_own_endpoints_but_a_browser_is_not() {
+    let issuer = "https://as.example.com";
+    let at = |host: &str, name: &str| format!("https://{host}.example.com/{name}");
+    let names = ["token_endpoint", "authorization_endpoint", "revocation_endpoint"];
+    let endpoints = |host: &str| names.map(|name| (name.to_owned(), json!(at(host, name)))).into_iter().collect();
+    let mut metadata: serde_json::Map<String, Value> = endpoints("as");
+    metadata.insert("issuer".to_owned(), json!(issuer));
+    metadata.insert("mtls_endpoint_aliases".to_owned(), Value::Object(endpoints("mtls")));
+    let mut definition = definition(&json!({}));
+    definition.flow.client_authentication = ClientAuthentication::MutualTls;
+    let answer = answer(200, Value::Object(metadata).to_string());
+    let read = exchange(&definition).read_all_metadata(&answer, issuer, now()).expect("metadata");
+    assert_eq!(read.token_endpoint.as_str(), at("mtls", "token_endpoint"));
+    assert_eq!(read.revocation_endpoint.map(String::from), Some(at("mtls", "revocation_endpoint")));
+    assert_eq!(read.authorization_endpoint.map(String::from), Some(at("as", "authorization_endpoint")));
 }

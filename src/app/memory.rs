@@ -1,8 +1,34 @@
-//! The world in memory: clock, secrets, servers, buckets, topic.
+//! The world in memory, for tests of use cases: clock, secrets, servers, buckets, topic.
 
-use super::*;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-pub(super) struct Memory;
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
+
+use super::ports::{
+    Advice, AuthorizationServer, Clock, FlowStore, ForecastStore, GrantStore, IncidentStore, LeaseStore, ParkedStore,
+    Ports, Publisher, Put, Random, Reading, ReportStore, RosterStore, SecretStore, SessionStore, StoreError, Tagged,
+    TokenStore,
+};
+use crate::domain::connect::{Claim, Flow, Parked, Session, SessionId};
+use crate::domain::error::{ErrorCode, SourceError};
+use crate::domain::forecast::Forecast;
+use crate::domain::grant::GrantState;
+use crate::domain::incident::Incident;
+use crate::domain::lease::Lease;
+use crate::domain::notice::message::{Limits, Message};
+use crate::domain::oauth::{Answer, Rejection, Request};
+use crate::domain::principal::Principal;
+use crate::domain::report::Report;
+use crate::domain::source::{AccountName, Roster, Secret, SourceName, Tls};
+use crate::domain::token::{Location, StoredToken, TokenDocument};
+
+pub(crate) struct Memory;
 
 impl Ports for Memory {
     type Clock = PausedClock;
@@ -15,7 +41,7 @@ impl Ports for Memory {
 }
 
 /// Starts at a fixed time and goes with tokio's clock.
-pub(super) struct PausedClock(pub(super) Instant);
+pub(crate) struct PausedClock(pub(crate) Instant);
 
 impl Clock for PausedClock {
     fn now(&self) -> DateTime<Utc> {
@@ -23,11 +49,11 @@ impl Clock for PausedClock {
     }
 }
 
-pub(super) fn start() -> DateTime<Utc> {
+pub(crate) fn start() -> DateTime<Utc> {
     "2026-11-20T22:00:00Z".parse().expect("a time")
 }
 
-pub(super) struct Half;
+pub(crate) struct Half;
 
 impl Random for Half {
     fn unit(&self) -> f64 {
@@ -38,17 +64,24 @@ impl Random for Half {
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         format!("unique-{}", DRAWN.fetch_add(1, Ordering::Relaxed))
     }
+
+    fn bytes(&self) -> [u8; 32] {
+        static DRAWN: AtomicU32 = AtomicU32::new(0);
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&DRAWN.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        bytes
+    }
 }
 
 #[derive(Default)]
-pub(super) struct Secrets {
-    pub(super) stored: RefCell<BTreeMap<String, String>>,
-    pub(super) reads: Cell<usize>,
+pub(crate) struct Secrets {
+    pub(crate) stored: RefCell<BTreeMap<String, String>>,
+    pub(crate) reads: Cell<usize>,
     /// Secrets that Secrets Manager does not hand out.
-    pub(super) refused: RefCell<BTreeSet<String>>,
+    pub(crate) refused: RefCell<BTreeSet<String>>,
     /// Whether the listing breaks off before anything is read.
-    pub(super) is_down: Cell<bool>,
-    pub(super) hangs: Cell<bool>,
+    pub(crate) is_down: Cell<bool>,
+    pub(crate) hangs: Cell<bool>,
 }
 
 impl SecretStore for Rc<Secrets> {
@@ -73,15 +106,15 @@ impl SecretStore for Rc<Secrets> {
     }
 }
 
-pub(super) type Script = Box<dyn FnMut(&Request) -> Result<Answer, Rejection>>;
+pub(crate) type Script = Box<dyn FnMut(&Request) -> Result<Answer, Rejection>>;
 
 /// Answers by a script for each client secret, and notes when it was asked.
 #[derive(Default)]
-pub(super) struct Server {
-    pub(super) scripts: RefCell<HashMap<String, Script>>,
-    pub(super) asked_at: RefCell<Vec<f64>>,
-    pub(super) began: Cell<Option<Instant>>,
-    pub(super) latency: Cell<Duration>,
+pub(crate) struct Server {
+    pub(crate) scripts: RefCell<HashMap<String, Script>>,
+    pub(crate) asked_at: RefCell<Vec<f64>>,
+    pub(crate) began: Cell<Option<Instant>>,
+    pub(crate) latency: Cell<Duration>,
 }
 
 impl AuthorizationServer for Rc<Server> {
@@ -101,19 +134,19 @@ impl AuthorizationServer for Rc<Server> {
     }
 }
 
-pub(super) type Interruption = Box<dyn FnOnce(&Tokens, &TokenDocument)>;
+pub(crate) type Interruption = Box<dyn FnOnce(&Tokens, &TokenDocument)>;
 
 #[derive(Default)]
-pub(super) struct Tokens {
-    pub(super) stored: RefCell<BTreeMap<String, (StoredToken, String)>>,
+pub(crate) struct Tokens {
+    pub(crate) stored: RefCell<BTreeMap<String, (StoredToken, String)>>,
     /// What happens just before the next writes.
-    pub(super) before_put: RefCell<VecDeque<Interruption>>,
-    pub(super) writes: Cell<usize>,
-    pub(super) hangs: Cell<bool>,
+    pub(crate) before_put: RefCell<VecDeque<Interruption>>,
+    pub(crate) writes: Cell<usize>,
+    pub(crate) hangs: Cell<bool>,
 }
 
 impl Tokens {
-    pub(super) fn write(&self, document: &TokenDocument) -> Put {
+    pub(crate) fn write(&self, document: &TokenDocument) -> Put {
         self.writes.set(self.writes.get() + 1);
         let (etag, version_id) = (format!("etag-{}", self.writes.get()), Some(format!("v{}", self.writes.get())));
         let stored = document.stored(etag.clone(), version_id.clone());
@@ -147,50 +180,69 @@ impl TokenStore for Rc<Tokens> {
 
 /// The state bucket.
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) grants: RefCell<BTreeMap<String, Tagged<GrantState>>>,
-    pub(super) leases: RefCell<BTreeMap<String, Tagged<Lease>>>,
-    pub(super) incidents: RefCell<BTreeMap<String, Advice<Incident>>>,
-    pub(super) incidents_refused: Cell<bool>,
+pub(crate) struct State {
+    pub(crate) grants: RefCell<BTreeMap<String, Tagged<GrantState>>>,
+    /// How often the accounts of a source were listed.
+    pub(crate) listings: Cell<usize>,
+    pub(crate) accounts_refused: Cell<bool>,
+    pub(crate) leases: RefCell<BTreeMap<String, Tagged<Lease>>>,
+    pub(crate) incidents: RefCell<BTreeMap<String, Advice<Incident>>>,
+    pub(crate) incidents_refused: Cell<bool>,
     /// Whether what only advises can be read but not written.
-    pub(super) is_read_only: Cell<bool>,
+    pub(crate) is_read_only: Cell<bool>,
     /// How long a write of an incident takes.
-    pub(super) write_latency: Cell<Duration>,
-    pub(super) forecasts: RefCell<BTreeMap<String, Advice<Forecast>>>,
-    pub(super) forecast_looks: Cell<usize>,
-    pub(super) roster: RefCell<Option<Advice<Roster>>>,
-    pub(super) reports: RefCell<BTreeMap<String, Report>>,
-    pub(super) writes: Cell<usize>,
+    pub(crate) write_latency: Cell<Duration>,
+    pub(crate) forecasts: RefCell<BTreeMap<String, Advice<Forecast>>>,
+    pub(crate) forecast_looks: Cell<usize>,
+    pub(crate) roster: RefCell<Option<Advice<Roster>>>,
+    pub(crate) reports: RefCell<BTreeMap<String, Report>>,
+    pub(crate) sessions: RefCell<BTreeMap<String, Tagged<Session>>>,
+    pub(crate) flows: RefCell<BTreeMap<String, Flow>>,
+    pub(crate) claims: RefCell<BTreeMap<String, Claim>>,
+    pub(crate) parked: RefCell<BTreeMap<String, Parked>>,
+    pub(crate) writes: Cell<usize>,
+    pub(crate) writes_begun: Cell<usize>,
+    /// Which write never ends.
+    pub(crate) hangs_at: Cell<Option<usize>>,
     /// How many saves of a grant are still to be refused.
-    pub(super) refusals: Cell<usize>,
+    pub(crate) refusals: Cell<usize>,
 }
 
 impl State {
-    pub(super) fn etag(&self) -> String {
+    pub(crate) fn etag(&self) -> String {
         self.writes.set(self.writes.get() + 1);
         format!("etag-{}", self.writes.get())
     }
 
-    pub(super) fn refresh_token(&self) -> Option<String> {
+    pub(crate) fn refresh_token(&self) -> Option<String> {
         self.grants.borrow().get("a").map(|grant| grant.value.credential.expose_secret().to_owned())
     }
 
-    pub(super) fn is_leased(&self) -> bool {
+    pub(crate) fn is_leased(&self) -> bool {
         !self.leases.borrow().is_empty()
     }
 
     /// The open incident of a source.
-    pub(super) fn incident(&self, source: &str) -> Option<Incident> {
+    pub(crate) fn incident(&self, source: &str) -> Option<Incident> {
         self.incidents.borrow().get(source)?.value.clone()
     }
 
-    pub(super) async fn write(&self) -> Result<(), StoreError> {
+    /// Counts a write, and lets the one that a test has chosen never end: the process dies there.
+    async fn begin_write(&self) {
+        self.writes_begun.set(self.writes_begun.get() + 1);
+        if self.hangs_at.get() == Some(self.writes_begun.get()) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) async fn write(&self) -> Result<(), StoreError> {
+        self.begin_write().await;
         tokio::time::sleep(self.write_latency.get()).await;
         if self.is_read_only.get() { Err(StoreError("S3 PutObject: AccessDenied".to_owned())) } else { Ok(()) }
     }
 }
 
-pub(super) fn is_stored<T>(stored: Option<&Tagged<T>>, expected: Option<&str>) -> bool {
+pub(crate) fn is_stored<T>(stored: Option<&Tagged<T>>, expected: Option<&str>) -> bool {
     stored.map(|stored| stored.etag.as_str()) == expected
 }
 
@@ -205,6 +257,7 @@ impl GrantStore for Rc<State> {
         grant: &GrantState,
         expected: Option<&str>,
     ) -> Result<Option<Tagged<()>>, StoreError> {
+        self.begin_write().await;
         if self.refusals.get() > 0 {
             self.refusals.set(self.refusals.get() - 1);
             return Err(StoreError("S3 PutObject: SlowDown".to_owned()));
@@ -216,6 +269,16 @@ impl GrantStore for Rc<State> {
         let saved = Tagged { value: grant.clone(), etag: etag.clone() };
         self.grants.borrow_mut().insert(source.to_string(), saved);
         Ok(Some(Tagged { value: (), etag }))
+    }
+
+    async fn accounts(&self, source: &SourceName) -> Result<BTreeSet<AccountName>, StoreError> {
+        self.listings.set(self.listings.get() + 1);
+        if self.accounts_refused.get() {
+            return Err(StoreError("S3 ListObjectsV2: AccessDenied".to_owned()));
+        }
+        let prefix = format!("{source}/");
+        let grants = self.grants.borrow();
+        Ok(grants.keys().filter_map(|name| AccountName::parse(name.strip_prefix(&prefix)?)).collect())
     }
 }
 
@@ -230,6 +293,7 @@ impl LeaseStore for Rc<State> {
         lease: &Lease,
         expected: Option<&str>,
     ) -> Result<Option<Tagged<Lease>>, StoreError> {
+        self.begin_write().await;
         if !is_stored(self.leases.borrow().get(source.as_str()), expected) {
             return Ok(None);
         }
@@ -239,6 +303,7 @@ impl LeaseStore for Rc<State> {
     }
 
     async fn release_lease(&self, source: &SourceName, lease: &Tagged<Lease>) -> Result<(), StoreError> {
+        self.begin_write().await;
         if is_stored(self.leases.borrow().get(source.as_str()), Some(&lease.etag)) {
             self.leases.borrow_mut().remove(source.as_str());
         }
@@ -330,9 +395,9 @@ impl ReportStore for Rc<State> {
 }
 
 #[derive(Default)]
-pub(super) struct Outbox {
-    pub(super) messages: RefCell<Vec<Message>>,
-    pub(super) refuses: Cell<bool>,
+pub(crate) struct Outbox {
+    pub(crate) messages: RefCell<Vec<Message>>,
+    pub(crate) refuses: Cell<bool>,
 }
 
 impl Publisher for Rc<Outbox> {
@@ -345,6 +410,78 @@ impl Publisher for Rc<Outbox> {
             return Err(StoreError("SNS PublishBatch: AuthorizationError".to_owned()));
         }
         self.messages.borrow_mut().extend_from_slice(messages);
+        Ok(())
+    }
+}
+
+impl SessionStore for Rc<State> {
+    async fn make_session(&self, session: &Session) -> Result<(), StoreError> {
+        self.write().await?;
+        let made = Tagged { value: session.clone(), etag: self.etag() };
+        self.sessions.borrow_mut().insert(session.id.to_string(), made);
+        Ok(())
+    }
+
+    async fn read_session(&self, id: &SessionId) -> Result<Option<Tagged<Session>>, StoreError> {
+        Ok(self.sessions.borrow().get(id.as_str()).cloned())
+    }
+
+    async fn save_session(&self, session: &Session, expected: &str) -> Result<Option<Tagged<()>>, StoreError> {
+        self.write().await?;
+        if !is_stored(self.sessions.borrow().get(session.id.as_str()), Some(expected)) {
+            return Ok(None);
+        }
+        let etag = self.etag();
+        let saved = Tagged { value: session.clone(), etag: etag.clone() };
+        self.sessions.borrow_mut().insert(session.id.to_string(), saved);
+        Ok(Some(Tagged { value: (), etag }))
+    }
+
+    async fn live_sessions(&self, principal: &Principal, now: DateTime<Utc>) -> Result<usize, StoreError> {
+        let sessions = self.sessions.borrow();
+        let live = |stored: &&Tagged<Session>| stored.value.principal == *principal && stored.value.expires_at > now;
+        Ok(sessions.values().filter(live).count())
+    }
+}
+
+impl FlowStore for Rc<State> {
+    async fn make_flow(&self, flow: &Flow) -> Result<(), StoreError> {
+        self.write().await?;
+        self.flows.borrow_mut().insert(flow.state_sha256.clone(), flow.clone());
+        Ok(())
+    }
+
+    async fn read_flow(&self, state_sha256: &str) -> Result<Option<Flow>, StoreError> {
+        Ok(self.flows.borrow().get(state_sha256).cloned())
+    }
+
+    async fn claim(&self, state_sha256: &str, claim: &Claim) -> Result<bool, StoreError> {
+        self.write().await?;
+        let mut claims = self.claims.borrow_mut();
+        let is_free = !claims.contains_key(state_sha256);
+        claims.entry(state_sha256.to_owned()).or_insert_with(|| claim.clone());
+        Ok(is_free)
+    }
+
+    async fn read_claim(&self, state_sha256: &str) -> Result<Option<Claim>, StoreError> {
+        Ok(self.claims.borrow().get(state_sha256).cloned())
+    }
+}
+
+impl ParkedStore for Rc<State> {
+    async fn park(&self, parked: &Parked) -> Result<(), StoreError> {
+        self.write().await?;
+        self.parked.borrow_mut().insert(parked.session.to_string(), parked.clone());
+        Ok(())
+    }
+
+    async fn read_parked(&self, session: &SessionId) -> Result<Option<Parked>, StoreError> {
+        Ok(self.parked.borrow().get(session.as_str()).cloned())
+    }
+
+    async fn drop_parked(&self, session: &SessionId) -> Result<(), StoreError> {
+        self.write().await?;
+        self.parked.borrow_mut().remove(session.as_str());
         Ok(())
     }
 }
