@@ -68,7 +68,7 @@ where
         let is_ours = self.world.state.claim(&checked.flow.state_sha256, &claim).await;
         let is_ours = is_ours.map_err(|error| failed(Refusal::from(error).into()))?;
         let session = if is_ours {
-            self.end(invocation, &checked).await
+            self.end(invocation, &checked).await.map_err(failed)?
         } else {
             self.wait_for_the_end(invocation, &checked).await.map_err(failed)?
         };
@@ -111,15 +111,18 @@ where
         Ok(Checked { connectable, callback, flow, session, code })
     }
 
-    /// Ends the flow that this invocation has claimed: what comes of it is the session's status.
-    async fn end(&self, invocation: &Invocation<'_>, checked: &Checked) -> Session {
+    /// Ends the flow that this invocation has claimed: what comes of it is the session's status. The error: it failed, and
+    /// the session goes on with another flow.
+    async fn end(&self, invocation: &Invocation<'_>, checked: &Checked) -> Result<Session, ConnectError> {
         let parked = match self.exchange(invocation, checked).await {
             Ok(parked) => parked,
             Err(error) => {
-                return self.fail(invocation, &checked.session.id, Some(&checked.flow.state_sha256), error).await;
+                let flow = Some(checked.flow.state_sha256.as_str());
+                let session = self.fail(invocation, &checked.session.id, flow, error.clone()).await;
+                return if session.status.is_final() { Ok(session) } else { Err(error) };
             }
         };
-        self.settle(invocation, &checked.connectable, checked.session.clone(), parked).await
+        Ok(self.settle(invocation, &checked.connectable, checked.session.clone(), parked).await)
     }
 
     /// Exchanges the code once, and parks what comes.

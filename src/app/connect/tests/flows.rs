@@ -48,6 +48,17 @@ async fn connect_7_two_flows_in_one_browser_both_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connect_7_a_refusal_in_one_tab_says_so_there_and_leaves_the_other_tab_alone() {
+    let bench = Bench::new(&crm());
+    bench.answers(vec![token("t1")]);
+    let session = bench.session(json!({})).await.expect("a session");
+    let (first, second) = (bench.browser(&session).await, bench.browser(&session).await);
+    assert_eq!(bench.failure(&first, "error=access_denied&state=STATE").await, "access_denied");
+    assert_eq!(bench.status(&session), Status::Authorizing);
+    assert_eq!(bench.come_back(&second).await.session.status, Status::Connected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn connect_8_thirty_two_deliveries_make_one_request_and_end_alike() {
     let bench = Bench::new(&crm());
     bench.answers(vec![token("t1")]);
