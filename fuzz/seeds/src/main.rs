@@ -21,6 +21,24 @@ const RETRY_AFTER: [&str; 10] = [
     "Fri, 31 Dec 9999 23:59:59 GMT",
 ];
 
+/// Callbacks, as providers send them and as they should not.
+const CALLBACKS: [&str; 6] = [
+    "code=c-1&state=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "code=c-1%23_&state=S&iss=https%3A%2F%2Fas.example.com",
+    "error=access_denied&error_description=No&state=S",
+    "code=a&code=b&state=S",
+    "c%6Fde=a&state=S&realmId=7",
+    "state=S",
+];
+
+/// Answers that say whose account it is.
+const IDENTITIES: [&str; 4] = [
+    r#"{"sub": "u-1", "name": "Ann", "team": {"id": "T1"}}"#,
+    r#"{"sub": 42, "team": {"id": 7}}"#,
+    r#"{"sub": "\u202e", "name": ""}"#,
+    "e30.eyJhdWQiOiJhcHAiLCJleHAiOjE5MDAwMDAwMDAsInN1YiI6InUtMSJ9.s",
+];
+
 /// Answers in which a server echoes what it was sent: the targets put secrets in place of the bytes 1 to 8 and 14 to 16.
 const ECHOES: [(u16, &str); 8] = [
     (
@@ -41,8 +59,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut counts = Vec::new();
     for (target, inputs) in [
         ("answer", answers()?),
+        ("callback", CALLBACKS.map(|query| query.as_bytes().to_vec()).into()),
         ("definition", definitions()?),
         ("error", errors()?),
+        ("identity", IDENTITIES.map(|text| text.as_bytes().to_vec()).into()),
         ("retry_after", RETRY_AFTER.map(retry_after).into()),
     ] {
         write(&corpus.join(target), &inputs)?;
