@@ -51,7 +51,7 @@ test-code: # Tests wait for servers more than they compute, so more of them run 
 test-commands: # The local run's tests, and the commands of the documents
 	@$(VENV)/python -W ignore::ResourceWarning -m unittest discover --start-directory local/tests
 
-fuzz: ## Fuzz what reads answers and definitions, each target for FUZZ_SECONDS (60)
+fuzz: ## Fuzz what reads answers, definitions and callbacks, each target for FUZZ_SECONDS (60)
 	@FUZZ_SECONDS="$(FUZZ_SECONDS)" fuzz/run
 
 lint: tools ## Check formatting, lints, and which room may know which

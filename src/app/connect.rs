@@ -5,7 +5,7 @@
 //! ([`finish`]): claimed once, its code exchanged once, what came parked, the identity read. Where the application must say
 //! whose browser it was, it confirms ([`confirm`]); then the grant is committed under the source's lease, the token
 //! published, and the application told ([`commit`]). From then on the harvest refreshes it like any other. [`look`] tells how
-//! sessions and connections stand, [`disconnect`] ends them.
+//! sessions and connections stand.
 
 mod about;
 mod begin;
@@ -29,10 +29,10 @@ pub use self::look::{ConnectionReport, ConnectionStatus, SessionReport};
 use super::at_work::AtWork;
 use super::ports::{Clock as _, ConnectStore, Ports, Random as _, SecretStore as _, StoreError, World};
 use super::requester::Servers;
-use crate::domain::connect::{ConnectError, Handle, ReturnUrls};
+use crate::domain::connect::{ConnectError, Handle, ReturnUrls, SessionId};
 use crate::domain::oauth::Exchange;
 use crate::domain::retry::Deadline;
-use crate::domain::source::{Catalog, ConnectRules, PlainHttp, Roster, Source};
+use crate::domain::source::{AccountName, Catalog, ConnectRules, PlainHttp, Roster, Source, SourceName};
 
 /// How long a warm gateway relies on definitions that it has read.
 const CATALOG_AGE: TimeDelta = TimeDelta::minutes(5);
@@ -108,10 +108,35 @@ impl From<StoreError> for Refusal {
     }
 }
 
+impl From<Refusal> for ConnectError {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal {
+            Refusal::ProviderFailed(_) => "endpoint_unavailable",
+            Refusal::NotFound | Refusal::NotConnectable(_) | Refusal::Invalid(_) => "definition_changed",
+            Refusal::SessionEnded | Refusal::TooMany(_) => "state_expired",
+            Refusal::StoreUnavailable(_) => "internal",
+        };
+        Self { code: code.to_owned(), message: refusal.to_string(), provider_error: None }
+    }
+}
+
+impl From<StoreError> for ConnectError {
+    fn from(error: StoreError) -> Self {
+        Refusal::from(error).into()
+    }
+}
+
 /// A source that can be connected, and how.
 struct Connectable {
     source: Arc<Source>,
     rules: Arc<ConnectRules>,
+}
+
+impl Connectable {
+    /// The name of the source's connection, or of that of one account.
+    fn connection(&self, account: Option<&str>) -> SourceName {
+        self.source.name.with_account(account.and_then(AccountName::parse).as_ref())
+    }
 }
 
 impl<P: Ports> Connector<P>
@@ -212,7 +237,7 @@ pub struct FlowFailed {
     /// Why.
     pub error: ConnectError,
     /// The session, where it is known: its link may still be good.
-    pub session: Option<crate::domain::connect::SessionId>,
+    pub session: Option<SessionId>,
 }
 
 #[cfg(test)]

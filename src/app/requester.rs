@@ -33,11 +33,19 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct Servers {
     hosts: Hosts,
-    /// Token endpoints by issuer, each asked for once.
-    discovered: RefCell<HashMap<String, Discovery>>,
+    /// Metadata by issuer, each asked for once.
+    discovered: RefCell<HashMap<String, Rc<Discovery>>>,
 }
 
-type Discovery = Rc<OnceCell<Result<Url, Rejection>>>;
+/// The one request for an issuer's metadata, which all that need it wait for.
+type Discovery = OnceCell<Result<Discovered, Rejection>>;
+
+/// What an issuer's metadata says, as far as every request needs it, and the answer for whatever needs more.
+#[derive(Clone)]
+struct Discovered {
+    token_endpoint: Url,
+    answer: Rc<oauth::Answer>,
+}
 
 /// Sends the requests of one source.
 pub struct Requester<'a, P: Ports> {
@@ -108,11 +116,8 @@ impl<'a, P: Ports> Requester<'a, P> {
     /// All that an issuer's metadata says; `None`: the flow has no issuer.
     pub async fn issuer_metadata(&self, exchange: &Exchange<'_>) -> Result<Option<Metadata>, Rejection> {
         let Endpoint::Issuer { identifier, url } = &exchange.flow.endpoint else { return Ok(None) };
-        let attempt = || async {
-            let answer = self.ask_for_metadata(exchange.definition, url).await?;
-            exchange.read_all_metadata(&answer, identifier, self.world.clock.now())
-        };
-        self.with_retries(attempt).await.map(Some)
+        let Discovered { answer, .. } = self.discovered(exchange, identifier, url).await?;
+        exchange.read_all_metadata(&answer, identifier, self.world.clock.now()).map(Some)
     }
 
     /// Asks whose account a token is for, as a provider's declaration says; the answer is JSON.
@@ -134,14 +139,21 @@ impl<'a, P: Ports> Requester<'a, P> {
 
     /// The token endpoint, from the issuer's metadata if need be.
     async fn token_endpoint(&self, exchange: &Exchange<'_>) -> Result<Url, Rejection> {
+        match &exchange.flow.endpoint {
+            Endpoint::Token(url) => Ok(url.clone()),
+            Endpoint::Issuer { identifier, url } => {
+                self.discovered(exchange, identifier, url).await.map(|discovered| discovered.token_endpoint)
+            }
+        }
+    }
+
+    /// An issuer's metadata, asked for once in a run.
+    async fn discovered(&self, exchange: &Exchange<'_>, identifier: &str, url: &Url) -> Result<Discovered, Rejection> {
         let definition = exchange.definition;
-        let (identifier, url) = match &exchange.flow.endpoint {
-            Endpoint::Token(url) => return Ok(url.clone()),
-            Endpoint::Issuer { identifier, url } => (identifier, url),
-        };
         let attempt = || async {
             let answer = self.ask_for_metadata(definition, url).await?;
-            exchange.read_metadata(&answer, identifier, self.world.clock.now())
+            let token_endpoint = exchange.read_metadata(&answer, identifier, self.world.clock.now())?;
+            Ok(Discovered { token_endpoint, answer: Rc::new(answer) })
         };
         // No credential was sent, so none is lost with the answer.
         let discover = || async {
@@ -152,7 +164,7 @@ impl<'a, P: Ports> Requester<'a, P> {
         if !definition.tls.is_default() {
             return discover().await;
         }
-        let discovery = Rc::clone(self.servers.discovered.borrow_mut().entry(identifier.clone()).or_default());
+        let discovery = Rc::clone(self.servers.discovered.borrow_mut().entry(identifier.to_owned()).or_default());
         discovery.get_or_init(discover).await.clone()
     }
 

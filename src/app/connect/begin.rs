@@ -5,7 +5,7 @@ use url::Url;
 
 use super::{Connectable, Connector, Cookie, Invocation, Refusal};
 use crate::app::ports::{ConnectStore, FlowStore as _, GrantStore as _, Ports, SessionStore as _};
-use crate::domain::connect::{ConnectError, Flow, Handle, MOST_STATE_CHARACTERS, Session, SessionId, Status, Wish};
+use crate::domain::connect::{Flow, Handle, MOST_STATE_CHARACTERS, Session, SessionId, Status, Wish};
 use crate::domain::oauth::authorization::{AuthorizationRequest, Verifier};
 use crate::domain::principal::Principal;
 use crate::domain::source::AccountName;
@@ -64,7 +64,7 @@ where
         request: SessionRequest,
     ) -> Result<NewSession, Refusal> {
         let connectable = self.connectable(&request.source).await?;
-        let Connectable { source, rules } = &connectable;
+        let rules = &connectable.rules;
         let invalid = |message: &str| Err(Refusal::Invalid(message.to_owned()));
         match (&request.account, rules.accounts) {
             (None, true) => return invalid("`account` is required: the source has accounts"),
@@ -86,7 +86,7 @@ where
         if confirm && request.return_to.is_none() {
             return invalid("`confirm` needs a `return_to`: the code for it is handed over there");
         }
-        let name = source.name.with_account(request.account.as_deref().and_then(AccountName::parse).as_ref());
+        let name = connectable.connection(request.account.as_deref());
         let connected = self.world.state.read_grant(&name).await?;
         let connection = connected.as_ref().and_then(|grant| grant.value.connection());
         if connection.is_some_and(|connection| !principal.sees(&connection.owner)) {
@@ -154,17 +154,5 @@ where
         let _ = self.world.state.save_session(&session, &stored.etag).await?;
         let cookie = Cookie { name: flow.cookie_name(), value: Some(cookie.secret().clone()) };
         Ok(Began { redirect, cookie })
-    }
-}
-
-impl From<Refusal> for ConnectError {
-    fn from(refusal: Refusal) -> Self {
-        let code = match refusal {
-            Refusal::ProviderFailed(_) => "endpoint_unavailable",
-            Refusal::NotFound | Refusal::NotConnectable(_) | Refusal::Invalid(_) => "definition_changed",
-            Refusal::SessionEnded | Refusal::TooMany(_) => "state_expired",
-            Refusal::StoreUnavailable(_) => "internal",
-        };
-        Self { code: code.to_owned(), message: refusal.to_string(), provider_error: None }
     }
 }

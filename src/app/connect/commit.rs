@@ -1,11 +1,14 @@
 //! Committing: from what was parked to a connection that stands.
 
-use chrono::TimeDelta;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 use tracing::{info, warn};
 
-use super::{Connectable, Connector, Invocation, Refusal};
+use super::{Connectable, Connector, Invocation};
 use crate::app::at_work::AtWork;
 use crate::app::grants::Grants;
 use crate::app::ports::{
@@ -23,30 +26,31 @@ use crate::domain::oauth::Exchange;
 use crate::domain::oauth::identity::{Identity, IdentityForm, IdentityPlace, id_token_claims};
 use crate::domain::provider::connecting::Pairs;
 use crate::domain::provider::dialect::RequestMethod;
-use crate::domain::source::{AccountName, ConnectRules, Source, SourceName};
+use crate::domain::source::{ConnectRules, Source};
 use crate::domain::token::RefreshRule;
 
 /// How long a commit waits for a harvest that works on the same source.
 const LEASE_PATIENCE: TimeDelta = TimeDelta::seconds(10);
+
+/// What a provider gave for a session, on its way to a connection that stands.
+pub(super) struct Arrival<'a> {
+    pub(super) invocation: &'a Invocation<'a>,
+    pub(super) connectable: &'a Connectable,
+    pub(super) session: Session,
+    pub(super) parked: Parked,
+}
 
 impl<P: Ports> Connector<P>
 where
     P::State: ConnectStore,
 {
     /// Goes on with what was parked: reads whose account it is, and commits it, or leaves it to the application to confirm.
-    pub(super) async fn settle(
-        &self,
-        invocation: &Invocation<'_>,
-        connectable: &Connectable,
-        session: Session,
-        parked: Parked,
-    ) -> Session {
-        let at_work = AtWork { run_id: invocation.id.to_owned(), source: session.connection() };
-        let requester = self.requester(invocation, &at_work);
-        let identity = match self.accepted_identity(&requester, connectable, &session, &parked).await {
+    pub(super) async fn settle(&self, arrival: Arrival<'_>) -> Session {
+        let identity = match self.accepted_identity(&arrival).await {
             Ok(identity) => identity,
-            Err(error) => return self.fail(invocation, &session.id, Some(&parked.state_sha256), error).await,
+            Err(error) => return self.refuse(arrival, error).await,
         };
+        let Arrival { session, parked, .. } = &arrival;
         if session.confirm {
             let update = |session: &mut Session| {
                 session.status = Status::Unconfirmed;
@@ -54,27 +58,27 @@ where
                 session.identity.clone_from(&identity);
                 session.code_sha256 = Some(parked.code_sha256.clone());
             };
-            return self.update(&session.id, update).await.unwrap_or(session);
+            return self.update(&session.id, update).await.unwrap_or(arrival.session);
         }
-        self.commit(invocation, connectable, session, parked, identity).await
+        self.commit(arrival, identity).await
+    }
+
+    /// Ends the session of what arrived without a connection.
+    async fn refuse(&self, arrival: Arrival<'_>, error: ConnectError) -> Session {
+        let Arrival { invocation, session, parked, .. } = arrival;
+        self.fail(invocation, session, Some(&parked.state_sha256), error).await
     }
 
     /// Whose account it is, if that is one that this session may bring.
-    async fn accepted_identity(
-        &self,
-        requester: &Requester<'_, P>,
-        connectable: &Connectable,
-        session: &Session,
-        parked: &Parked,
-    ) -> Result<Option<Identity>, ConnectError> {
-        let identity = self.identity(requester, connectable, parked).await;
+    async fn accepted_identity(&self, arrival: &Arrival<'_>) -> Result<Option<Identity>, ConnectError> {
+        let Arrival { invocation, connectable, session, parked } = arrival;
+        let at_work = AtWork { run_id: invocation.id.to_owned(), source: session.connection() };
+        let identity = self.identity(&self.requester(invocation, &at_work), connectable, parked).await;
         if !session.reconnect {
             return Ok(identity);
         }
         let Some(identity) = identity else { return Err(ConnectError::identity_unavailable()) };
-        let name = connection_name(&connectable.source, session);
-        let stored =
-            self.world.state.read_grant(&name).await.map_err(|error| ConnectError::from(Refusal::from(error)))?;
+        let stored = self.world.state.read_grant(&connectable.connection(session.account.as_deref())).await?;
         let connected = stored.as_ref().and_then(|stored| stored.value.connection());
         let before = connected.and_then(|connection| connection.identity.as_ref());
         if before.is_some_and(|before| before.id != identity.id) {
@@ -136,26 +140,19 @@ where
 
     /// Commits a grant under the source's lease, publishes its token, and tells the application. What can't be done now
     /// stays parked, for whoever comes next.
-    pub(super) async fn commit(
-        &self,
-        invocation: &Invocation<'_>,
-        connectable: &Connectable,
-        session: Session,
-        parked: Parked,
-        identity: Option<Identity>,
-    ) -> Session {
+    pub(super) async fn commit(&self, arrival: Arrival<'_>, identity: Option<Identity>) -> Session {
+        let Arrival { invocation, connectable, session, parked } = &arrival;
         let at_work = AtWork { run_id: invocation.id.to_owned(), source: session.connection() };
-        let Connectable { source, rules } = connectable;
-        let named = Source { name: connection_name(source, &session), definition: source.definition.clone() };
+        let name = connectable.connection(session.account.as_deref());
+        let named = Source { name, definition: Arc::clone(&connectable.source.definition) };
         let requester = self.requester(invocation, &at_work);
         if let Err(error) = tokens::verify(&requester, &named, &parked.answer).await {
-            return self.fail(invocation, &session.id, Some(&parked.state_sha256), error.into()).await;
+            return self.refuse(arrival, error.into()).await;
         }
         let grants = Grants::new(&self.world, &at_work, &invocation.deadline);
-        let committed =
-            self.commit_under_lease(invocation, &grants, &named, rules, &session, &parked, identity.clone());
-        let committed = committed.await;
+        let committed = self.commit_under_lease(&grants, &named, &arrival, identity.clone()).await;
         grants.give_back(&named.name).await;
+        let Arrival { invocation, session, .. } = arrival;
         let happening = match committed {
             Ok(happening) => happening,
             Err(error) => {
@@ -175,24 +172,22 @@ where
         session
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of it is one commit")]
     async fn commit_under_lease(
         &self,
-        invocation: &Invocation<'_>,
         grants: &Grants<'_, P>,
         named: &Source,
-        rules: &ConnectRules,
-        session: &Session,
-        parked: &Parked,
+        arrival: &Arrival<'_>,
         identity: Option<Identity>,
     ) -> Result<Happening, StoreError> {
+        let Arrival { invocation, connectable, session, parked } = arrival;
+        let rules = &connectable.rules;
         let failed = |message: String| StoreError(message);
         let give_up_at = self.now() + LEASE_PATIENCE;
         while !grants.take_lease(&named.name).await.map_err(|error| failed(error.message))? {
             if self.now() >= give_up_at.min(invocation.deadline.saves) {
                 return Err(failed("another run holds the lease on the source's grant".to_owned()));
             }
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
         let connection = Connection {
             client_id: rules.client_id.clone(),
@@ -219,7 +214,7 @@ where
         rules: &ConnectRules,
         parked: &Parked,
         connection: Connection,
-    ) -> Result<(Happening, Option<chrono::DateTime<chrono::Utc>>), StoreError> {
+    ) -> Result<(Happening, Option<DateTime<Utc>>), StoreError> {
         let kind = if parked.answer.refresh_token.is_some() { rules.keeps } else { CredentialKind::AccessToken };
         for _ in 0..WRITE_ATTEMPTS {
             let stored = self.world.state.read_grant(&named.name).await?;
@@ -240,10 +235,11 @@ where
     pub(super) async fn fail(
         &self,
         invocation: &Invocation<'_>,
-        id: &SessionId,
+        session: Session,
         flow: Option<&str>,
         error: ConnectError,
     ) -> Session {
+        let id = &session.id;
         info!(run.id = invocation.id, session.id = %id, error.code = error.code, error.message = error.message, "session failed");
         let is_this_flow = |session: &Session| session.flow.as_deref() == flow || session.flow.is_none();
         let update = |session: &mut Session| {
@@ -252,12 +248,12 @@ where
                 session.error = Some(error.clone());
             }
         };
-        let session = self.update(id, update).await;
-        if let Some(session) = session.as_ref().filter(|session| session.status == Status::Failed) {
-            self.tell(Happening::Failed, session).await;
+        let Some(updated) = self.update(id, update).await else { return session };
+        if updated.status == Status::Failed {
+            self.tell(Happening::Failed, &updated).await;
             let _ = self.world.state.drop_parked(id).await;
         }
-        session.unwrap_or_else(|| Session::lost(id.clone(), error))
+        updated
     }
 
     /// Changes a session by compare-and-swap; `None`: it can't be read or written.
@@ -289,11 +285,6 @@ where
             warn!(session.id = %session.id, error.message = %error, "connection event not published");
         }
     }
-}
-
-/// The name of the connection that a session brings.
-pub(super) fn connection_name(source: &Source, session: &Session) -> SourceName {
-    source.name.with_account(session.account.as_deref().and_then(AccountName::parse).as_ref())
 }
 
 /// The parameters of the callback that jobs need.

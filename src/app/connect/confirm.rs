@@ -1,5 +1,6 @@
 //! Confirming: the application says whose browser it was, by the completion code that it got at its return address.
 
+use super::commit::Arrival;
 use super::{Connector, Invocation, Refusal};
 use crate::app::ports::{ConnectStore, ParkedStore as _, Ports, SessionStore as _};
 use crate::domain::connect::{Confirmation, ConnectError, Handle, Session, SessionId, Status};
@@ -30,11 +31,12 @@ where
                 let parked = self.world.state.read_parked(&session.id).await?;
                 let Some(parked) = parked.filter(|parked| parked.expires_at > self.now()) else {
                     let flow = session.flow.clone();
-                    self.fail(invocation, &session.id, flow.as_deref(), ConnectError::state_expired()).await;
+                    self.fail(invocation, session, flow.as_deref(), ConnectError::state_expired()).await;
                     return Err(Refusal::SessionEnded);
                 };
                 let identity = session.identity.clone();
-                let session = self.commit(invocation, &connectable, session, parked, identity).await;
+                let arrival = Arrival { invocation, connectable: &connectable, session, parked };
+                let session = self.commit(arrival, identity).await;
                 match session.status {
                     Status::Unconfirmed => {
                         Err(Refusal::StoreUnavailable("the grant could not be saved yet: try again".to_owned()))
@@ -55,8 +57,8 @@ where
         if counted.may_be_confirmed() {
             return Err(Refusal::Invalid("`code` is not the session's completion code".to_owned()));
         }
-        let error = ConnectError::confirmation_failed();
-        self.fail(invocation, &session.id, session.flow.clone().as_deref(), error).await;
+        let (flow, error) = (session.flow.as_deref(), ConnectError::confirmation_failed());
+        self.fail(invocation, counted, flow, error).await;
         Err(Refusal::SessionEnded)
     }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use chrono::{SubsecRound as _, TimeDelta};
 use secrecy::ExposeSecret as _;
 
+use super::commit::Arrival;
 use super::{Connectable, Connector, FlowFailed, Invocation, Refusal};
 use crate::app::at_work::AtWork;
-use crate::app::ports::{ConnectStore, FlowStore as _, ParkedStore as _, Ports, SessionStore as _};
+use crate::app::ports::{ConnectStore, FlowStore as _, ParkedStore as _, Ports, SessionStore as _, StoreError};
 use crate::app::requester::Requester;
 use crate::domain::connect::{Claim, ConnectError, Flow, Handle, Parked, Session, SessionId, Status};
 use crate::domain::credential::CredentialKind;
@@ -66,7 +67,7 @@ where
             expires_at: (invocation.deadline.end + CLAIM_GRACE).trunc_subsecs(0),
         };
         let is_ours = self.world.state.claim(&checked.flow.state_sha256, &claim).await;
-        let is_ours = is_ours.map_err(|error| failed(Refusal::from(error).into()))?;
+        let is_ours = is_ours.map_err(|error| failed(error.into()))?;
         let session = if is_ours {
             self.end(invocation, &checked).await.map_err(failed)?
         } else {
@@ -85,7 +86,7 @@ where
             Err(Refusal::NotFound | Refusal::NotConnectable(_)) => return Err(nobody(ConnectError::state_unknown())),
             Err(refusal) => return Err(nobody(refusal.into())),
         };
-        let unreadable = |error| nobody(Refusal::from(error).into());
+        let unreadable = |error: StoreError| nobody(error.into());
         let callback = Callback::parse(query, &connectable.rules.authorize);
         let callback = callback.map_err(|fault| nobody(ConnectError::callback_malformed(&fault)))?;
         let unknown = || nobody(ConnectError::state_unknown());
@@ -118,11 +119,12 @@ where
             Ok(parked) => parked,
             Err(error) => {
                 let flow = Some(checked.flow.state_sha256.as_str());
-                let session = self.fail(invocation, &checked.session.id, flow, error.clone()).await;
+                let session = self.fail(invocation, checked.session.clone(), flow, error.clone()).await;
                 return if session.status.is_final() { Ok(session) } else { Err(error) };
             }
         };
-        Ok(self.settle(invocation, &checked.connectable, checked.session.clone(), parked).await)
+        let (connectable, session) = (&checked.connectable, checked.session.clone());
+        Ok(self.settle(Arrival { invocation, connectable, session, parked }).await)
     }
 
     /// Exchanges the code once, and parks what comes.
@@ -180,15 +182,14 @@ where
             code.sha256(),
             self.now(),
         );
-        self.world.state.park(&parked).await.map_err(|error| ConnectError::from(Refusal::from(error)))?;
+        self.world.state.park(&parked).await?;
         Ok(parked)
     }
 
     /// Another delivery ends the flow: its outcome is this one's too.
     async fn wait_for_the_end(&self, invocation: &Invocation<'_>, checked: &Checked) -> Result<Session, ConnectError> {
-        let store = |error| ConnectError::from(Refusal::from(error));
         loop {
-            let Some(stored) = self.world.state.read_session(&checked.session.id).await.map_err(store)? else {
+            let Some(stored) = self.world.state.read_session(&checked.session.id).await? else {
                 return Err(ConnectError::state_unknown());
             };
             let session = stored.value;
@@ -196,7 +197,7 @@ where
             if is_ended || session.flow.as_ref() != Some(&checked.flow.state_sha256) {
                 return Ok(session);
             }
-            let claim = self.world.state.read_claim(&checked.flow.state_sha256).await.map_err(store)?;
+            let claim = self.world.state.read_claim(&checked.flow.state_sha256).await?;
             if claim.is_none_or(|claim| claim.expires_at <= self.now()) {
                 return Ok(self.adopt(invocation, &checked.connectable, session).await);
             }
@@ -216,11 +217,11 @@ where
     ) -> Session {
         match self.world.state.read_parked(&session.id).await {
             Ok(Some(parked)) if parked.expires_at > self.now() => {
-                self.settle(invocation, connectable, session, parked).await
+                self.settle(Arrival { invocation, connectable, session, parked }).await
             }
             Ok(_) => {
                 let flow = session.flow.clone();
-                self.fail(invocation, &session.id, flow.as_deref(), ConnectError::abandoned()).await
+                self.fail(invocation, session, flow.as_deref(), ConnectError::abandoned()).await
             }
             Err(_unreadable) => session,
         }

@@ -228,21 +228,6 @@ impl Session {
         self.wrong_codes < MOST_WRONG_CODES
     }
 
-    /// What is said of a session that can't be read or written any more.
-    pub fn lost(id: SessionId, error: ConnectError) -> Self {
-        let wish = Wish {
-            source: String::new(),
-            account: None,
-            return_to: None,
-            state: None,
-            reconnect: false,
-            confirm: false,
-        };
-        let nobody = Principal::Iam(String::new());
-        let session = Self::new(&Handle::of([0; 32]), wish, nobody, String::new(), DateTime::UNIX_EPOCH);
-        Self { id, status: Status::Failed, error: Some(error), ..session }
-    }
-
     /// The JSON text. It holds no handle.
     pub fn to_json(&self) -> String {
         document::to_json(self)
